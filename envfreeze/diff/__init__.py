@@ -1,0 +1,1 @@
+"""Compare two environments (pure) and report."""

@@ -1,0 +1,1 @@
+"""The two documents, Snapshot and Lock, and the identity of an environment."""

@@ -1,0 +1,120 @@
+"""What makes two environments the same: digests over canonical forms.
+
+The same distributions, byte for byte, give the same id on any machine and whichever
+installer placed them. Paths of the capture, the kind of proof, compilers and the like are
+recorded in a lock but stay outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from envfreeze.model.lock import LooseSite, SystemPackage
+from envfreeze.model.snapshot import Dist, Interpreter, Row
+
+INSTALLER_FILES = frozenset(
+    {
+        "RECORD",
+        "RECORD.jws",
+        "RECORD.p7s",
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+        "provenance_url.json",
+        "uv_cache.json",
+        "uv_build.json",
+    }
+)
+"""Files in a dist-info directory that the installer writes, not the wheel
+(packaging.python.org "recording-installed-packages"; the last two are uv's)."""
+
+
+def normalize(name: str) -> str:
+    """The normalised project name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def is_bytecode(path: str) -> bool:
+    return path.endswith((".pyc", ".pyo"))
+
+
+def owned_rows(dist: Dist) -> list[Row]:
+    """The rows that came out of the wheel: not the installer's own files, wrappers or .pyc."""
+    wrappers = set(dist.wrappers)
+    return [row for row in dist.rows or () if not _is_installers(row, dist.info, wrappers)]
+
+
+def _is_installers(row: Row, info: str, wrappers: set[str]) -> bool:
+    if row.scheme == "site":
+        head, _, tail = row.path.partition("/")
+        return (head == info and tail in INSTALLER_FILES) or is_bytecode(row.path)
+    if row.scheme == "scripts":
+        return row.path in wrappers
+    return False
+
+
+def tree_digest(files: Iterable[tuple[str, str]]) -> str:
+    """sha256 over ``(scheme/path, sha256)`` pairs in any order: the content of a distribution."""
+    digest = hashlib.sha256()
+    for path, sha256 in sorted(files):
+        digest.update(f"{path}\0{sha256}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def dist_files(dist: Dist) -> list[tuple[str, str]]:
+    """``(scheme/path, sha256 on disk)`` of the files that *dist* has and its wheel brought."""
+    return [
+        (f"{row.scheme}/{row.path}", row.sha256)
+        for row in owned_rows(dist)
+        if row.sha256 is not None
+    ]
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def interpreter_facts(facts: Interpreter) -> dict[str, Any]:
+    """What two interpreters must share to count as the same one."""
+    return {
+        "implementation": facts.implementation,
+        "version": facts.version,
+        "soabi": facts.soabi,
+        "platform": facts.platform,
+        "free-threaded": facts.free_threaded,
+        "debug": facts.debug,
+    }
+
+
+def interpreter_digest(facts: Interpreter) -> str:
+    return _digest(interpreter_facts(facts))
+
+
+def packages_digest(packages: Iterable[tuple[str, str, str | None]]) -> str:
+    """Digest over ``(normalised name, raw version, tree)``."""
+    return _digest(sorted(packages, key=repr))
+
+
+def files_digest(sites: Iterable[LooseSite]) -> str:
+    """Digest over the unowned files, wherever their site directory lies."""
+    return _digest(
+        sorted(
+            [entry.path, entry.sha256 or "", entry.link or "", entry.executable]
+            for site in sites
+            for entry in site.files
+        )
+    )
+
+
+def system_digest(packages: Iterable[SystemPackage]) -> str:
+    return _digest(sorted([p.name, p.arch, p.version] for p in packages))
+
+
+def environment_id(layers: dict[str, str]) -> str:
+    """The environment's id: the digest over the digests of its layers."""
+    return _digest(layers)

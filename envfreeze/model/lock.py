@@ -1,0 +1,314 @@
+"""What can be *rebuilt*: a PEP 751 lock file with the rest of the machine under
+``[tool.envfreeze]``.
+
+Source of the shapes: PEP 751 and the "pylock.toml" specification of packaging.python.org.
+A lock is untrusted input: :func:`loads` checks every type, every path and every digest
+before anybody acts on it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+
+from envfreeze.errors import LockError
+from envfreeze.model.snapshot import Finding, Interpreter
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCHEMA = 1
+LOCK_VERSION = "1.0"
+
+Proof = Literal["proved", "packed"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Kebab(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
+    """Base of every table: TOML's kebab-case keys, defaults left out."""
+
+
+class Artifact(Kebab, kw_only=True):
+    """A file that can be had again: by URL, or from the store beside the lock.
+
+    ``size`` is in bytes; ``hashes`` maps an algorithm to a hex digest and holds ``sha256``.
+    """
+
+    name: str | None = None
+    url: str | None = None
+    path: str | None = None
+    """Relative to the lock, with ``/``: ``env.lock.d/ab/cd.../name.whl``."""
+    size: int
+    hashes: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        return self.hashes["sha256"]
+
+    @property
+    def filename(self) -> str:
+        if self.name:
+            return self.name
+        return (self.url or self.path or "").split("#")[0].split("?")[0].rsplit("/", 1)[-1]
+
+
+class PackageFacts(Kebab, kw_only=True):
+    """``[packages.tool.envfreeze]``: the proof, and what the rebuild puts back."""
+
+    proof: Proof
+    evidence: str
+    """One line for a person: what was compared with what."""
+    tree: str
+    """sha256 over the distribution's files (:func:`envfreeze.model.identity.tree_digest`)."""
+    name: str | None = None
+    """``Name`` as the metadata spells it, where that is not the normalised name."""
+    info: str
+    site: str
+    """The site directory it was found in (recorded, outside the identity)."""
+    installer: str | None = None
+    requested: bool = False
+    direct_url: str | None = None
+    yields: list[str] = []
+    """``scheme/path`` of files that another distribution overwrote: placed by that one."""
+
+
+class PackageTool(Kebab, kw_only=True):
+    envfreeze: PackageFacts
+
+
+class Package(Kebab, kw_only=True):
+    """One ``[[packages]]`` block."""
+
+    name: str
+    version: str | None = None
+    index: str | None = None
+    archive: Artifact | None = None
+    wheels: list[Artifact] = []
+    tool: PackageTool
+
+    @property
+    def facts(self) -> PackageFacts:
+        return self.tool.envfreeze
+
+    @property
+    def artifact(self) -> Artifact:
+        """The one file that this package is placed from."""
+        return self.archive if self.archive is not None else self.wheels[0]
+
+
+class Unproved(Kebab, kw_only=True):
+    """A distribution that is neither proved nor packed: named, with the reason."""
+
+    name: str
+    version: str
+    site: str
+    info: str
+    reason: str
+    tree: str | None = None
+
+
+class LooseEntry(Kebab, kw_only=True):
+    """A file that no distribution's RECORD owns."""
+
+    path: str
+    """Relative to its site directory."""
+    sha256: str | None = None
+    link: str | None = None
+    executable: bool = False
+
+
+class LooseSite(Kebab, kw_only=True):
+    """The unowned files of one site directory, and the archive that holds their bytes."""
+
+    site: str
+    archive: Artifact | None = None
+    """None under ``--no-pack``: the files are named, their bytes are not kept."""
+    files: list[LooseEntry]
+
+
+class Loose(Kebab, kw_only=True):
+    """A distribution that has no RECORD: it comes back with the unowned files."""
+
+    name: str
+    version: str
+    site: str
+    info: str
+
+
+class SystemPackage(Kebab, kw_only=True):
+    """A package of the operating system that the environment needs."""
+
+    name: str
+    version: str
+    arch: str
+    proof: Proof
+    evidence: str
+    artifact: Artifact
+    depends: list[str] = []
+    """Names, within this list, that must be there before it is configured."""
+
+
+class SystemLayer(Kebab, kw_only=True):
+    kernel: str
+    machine: str
+    os_release: dict[str, str] = {}
+    packages: list[SystemPackage] = []
+    unproved: list[Unproved] = []
+
+
+class InterpreterLayer(Kebab, kw_only=True):
+    facts: Interpreter
+    origin: Literal["packed", "system", "unpacked"]
+    """``packed``: :attr:`archive` holds it; ``system``: the system packages bring it;
+    ``unpacked``: captured with ``--no-pack``, so only a machine that has it can rebuild."""
+    archive: Artifact | None = None
+    """A tar of the files below ``/``, without site-packages and .pyc."""
+
+
+class Machine(Kebab, kw_only=True):
+    """``[tool.envfreeze]``."""
+
+    schema: int
+    id: str
+    hermetic: bool
+    layers: dict[str, str]
+    """Layer name to its digest: interpreter, packages, files, system."""
+    interpreter: InterpreterLayer
+    system: SystemLayer
+    environment: dict[str, str] = {}
+    loose_dists: list[Loose] = []
+    loose: list[LooseSite] = []
+    unproved: list[Unproved] = []
+    findings: list[Finding] = []
+
+
+class Tool(Kebab, kw_only=True):
+    envfreeze: Machine
+
+
+class Lock(Kebab, kw_only=True):
+    """The whole document."""
+
+    lock_version: str
+    created_by: str
+    requires_python: str | None = None
+    extras: list[str] = []
+    packages: list[Package]
+    tool: Tool
+
+    @property
+    def machine(self) -> Machine:
+        return self.tool.envfreeze
+
+
+def artifacts(lock: Lock) -> list[Artifact]:
+    """Every artifact that a rebuild needs, in the lock's order."""
+    found = [package.artifact for package in lock.packages]
+    found += [site.archive for site in lock.machine.loose if site.archive]
+    found += [package.artifact for package in lock.machine.system.packages]
+    if lock.machine.interpreter.archive:
+        found.append(lock.machine.interpreter.archive)
+    return found
+
+
+def dumps(lock: Lock) -> str:
+    """*lock* as TOML. Equal locks give equal bytes: nothing in it depends on clock or order."""
+    import tomli_w
+
+    return tomli_w.dumps(msgspec.to_builtins(lock), multiline_strings=False)
+
+
+def loads(text: str, *, source: str = "lock") -> Lock:
+    """Read a lock.
+
+    :raises LockError: not TOML, a newer schema, a missing or wrong field (its path is named),
+        or a path or digest that could lead out of the store.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LockError(
+            f"{source} is not TOML: {error}",
+            hint="It may have been cut short; restore it from version control or capture again.",
+        ) from error
+    _check_version(document, source)
+    try:
+        lock = msgspec.convert(document, Lock)
+    except msgspec.ValidationError as error:
+        raise LockError(
+            f"{source} is not a lock of envfreeze: {error}",
+            hint="Capture again, or restore the file from version control.",
+        ) from error
+    _check_content(lock, source)
+    return lock
+
+
+def _check_version(document: dict[str, Any], source: str) -> None:
+    version = document.get("lock-version")
+    if not isinstance(version, str) or version.split(".")[0] != LOCK_VERSION.split(".")[0]:
+        raise LockError(
+            f"{source} has lock-version {version!r}; this envfreeze reads {LOCK_VERSION!r}",
+            hint="A newer envfreeze may read it: pip install --upgrade envfreeze",
+        )
+    tool = document.get("tool")
+    ours = tool.get("envfreeze") if isinstance(tool, dict) else None
+    if not isinstance(ours, dict):
+        raise LockError(
+            f"{source} is a PEP 751 lock without [tool.envfreeze]: another tool wrote it",
+            hint="envfreeze capture writes a lock that envfreeze can rebuild.",
+        )
+    schema = ours.get("schema")
+    if schema != SCHEMA:
+        raise LockError(
+            f"{source} has tool.envfreeze.schema {schema!r}; this envfreeze reads {SCHEMA}",
+            hint="A newer envfreeze may read it: pip install --upgrade envfreeze",
+        )
+
+
+def _check_content(lock: Lock, source: str) -> None:
+    for index, package in enumerate(lock.packages):
+        if (package.archive is None) == (not package.wheels):
+            raise LockError(f"{source}: packages[{index}] must have either wheels or an archive")
+    for artifact in artifacts(lock):
+        problem = artifact_problem(artifact)
+        if problem:
+            raise LockError(
+                f"{source}: artifact {artifact.filename!r}: {problem}",
+                hint="Do not build from this lock; capture again or ask where it came from.",
+            )
+
+
+def artifact_problem(artifact: Artifact) -> str | None:
+    """Why *artifact* must not be used, or None: its digest, its path and its name are checked."""
+    digest = artifact.hashes.get("sha256", "")
+    if not _SHA256.fullmatch(digest):
+        return "its sha256 is not 64 hexadecimal digits"
+    if (artifact.url is None) == (artifact.path is None):
+        return "it must have either a url or a path"
+    if artifact.url is not None and not artifact.url.startswith(("https://", "http://")):
+        return "its url is neither https nor http"
+    if artifact.path is not None and not is_inside(artifact.path):
+        return "its path leads out of the directory of the lock"
+    name = artifact.filename
+    if not name or "/" in name or "\\" in name or name in {".", ".."} or "\x00" in name:
+        return "its name is not a file name"
+    return None
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative POSIX *path* stays below the directory it is relative to."""
+    pure = PurePosixPath(path)
+    return (
+        bool(path)
+        and not pure.is_absolute()
+        and ".." not in pure.parts
+        and "\\" not in path
+        and "\x00" not in path
+    )

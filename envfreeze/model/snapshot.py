@@ -1,0 +1,157 @@
+"""What was *seen* on a machine: the probe's JSON document, typed.
+
+The probe (:mod:`envfreeze.probe`) writes these shapes with the standard library alone;
+a test holds the two sides together. Everything in here is untrusted text.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+Scheme = Literal["site", "scripts", "headers", "data", "outside"]
+"""Where a file of a distribution lies, relative to the site directory that holds it.
+
+``site`` is the site directory itself (purelib or platlib), ``scripts`` its prefix's ``bin``,
+``headers`` ``include/.../NAME`` without NAME, ``data`` the prefix; ``outside`` is everything
+else: such a row is named and never read.
+"""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """One file that a distribution owns, as RECORD names it and as the disk has it."""
+
+    scheme: Scheme
+    path: str
+    """Relative to the scheme's directory, with ``/``; never absolute, never with ``..``."""
+    sha256: str | None
+    """Hex digest of what lies on the disk; for scripts that name the environment's interpreter,
+    of the content with ``#!python`` in place of that path. None: missing, or not read."""
+    size: int | None
+    executable: bool
+    claim: str | None
+    """RECORD's own ``algorithm=digest``, only where the disk differs from it or has no file;
+    ``""`` where RECORD gives no hash at all; None where RECORD and disk agree."""
+
+
+class Dist(msgspec.Struct, frozen=True, kw_only=True):
+    """One installed distribution, as importlib.metadata would find it."""
+
+    site: str
+    """The sys.path entry that holds it."""
+    info: str
+    """The metadata directory (or file) name in there: ``x-1.0.dist-info``, ``x.egg-info``."""
+    name: str
+    """``Name`` in the metadata, raw; empty when it cannot be read."""
+    version: str
+    """``Version`` in the metadata, raw; need not be PEP 440."""
+    rows: list[Row] | None
+    """None: no RECORD."""
+    tags: list[str] = []
+    """Each ``Tag`` of WHEEL, in order."""
+    purelib: bool | None = None
+    """``Root-Is-Purelib`` of WHEEL; None: no WHEEL."""
+    build: str | None = None
+    installer: str | None = None
+    """INSTALLER, raw; None: no such file."""
+    requested: bool = False
+    direct_url: str | None = None
+    """direct_url.json, raw text (PEP 610)."""
+    wrappers: list[str] = []
+    """Names of console and gui scripts in entry_points.txt: made by the installer, not in a wheel."""
+    shadowed: bool = False
+    """A distribution of the same name stands earlier on sys.path."""
+
+
+class LooseFile(msgspec.Struct, frozen=True, array_like=True):
+    """A file in a site directory that no distribution's RECORD owns."""
+
+    path: str
+    sha256: str | None
+    size: int
+    executable: bool
+    link: str | None
+    """The text of a symbolic link; then sha256 is None."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """One directory on sys.path that can hold distributions."""
+
+    path: str
+    kind: Literal["site", "user", "pythonpath", "pth", "system"]
+    prefix: str | None = None
+    """What ``bin``, ``share`` and ``include`` of its distributions are relative to."""
+    loose: list[LooseFile] = []
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something a person should know, with its place and what to do about it."""
+
+    kind: str
+    place: str
+    detail: str = ""
+    advice: str = ""
+
+
+class Interpreter(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
+    """The target's Python."""
+
+    implementation: str
+    """``sys.implementation.name``."""
+    version: str
+    """``3.11.7``, ``3.13.0rc1``."""
+    cache_tag: str | None = None
+    soabi: str | None = None
+    ext_suffix: str | None = None
+    abiflags: str
+    free_threaded: bool
+    debug: bool
+    platform: str
+    """``sysconfig.get_platform()``: ``linux-x86_64``."""
+    machine: str
+    bits: int
+    compiler: str
+    build: str
+    config_args: str | None = None
+    executable: str
+    base_executable: str
+    """The real file behind it, links resolved."""
+    prefix: str
+    base_prefix: str
+    stdlib: str
+    purelib: str
+    platlib: str
+    scripts: str
+    venv: bool
+    system_site: bool
+    """A venv that also sees the base interpreter's packages."""
+    libc: str | None = None
+    """``glibc 2.36``, ``musl 1.2``; None: could not be told."""
+
+
+class System(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine below the interpreter."""
+
+    kernel: str
+    """``Linux``, ``Darwin``, ``Windows``."""
+    machine: str
+    os_release: dict[str, str] = {}
+    """ID, VERSION_ID, VERSION_CODENAME, PRETTY_NAME of /etc/os-release, where given."""
+    dpkg: dict[str, str] | None = None
+    """``name:arch`` to version of every installed Debian package; None: no dpkg database."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment as it was seen."""
+
+    schema: int
+    interpreter: Interpreter
+    system: System
+    sites: list[Site]
+    dists: list[Dist]
+    findings: list[Finding]
+    environment: dict[str, str] = {}
+    """Environment variables of the allow-list that were set."""

@@ -1,0 +1,1 @@
+"""Lock to files, pure: no I/O, no network, no engine."""

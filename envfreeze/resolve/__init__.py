@@ -1,0 +1,1 @@
+"""Match and prove: the only stage that talks to indexes."""

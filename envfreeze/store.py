@@ -1,0 +1,271 @@
+"""Content-addressed bytes: the user's cache, and ``NAME.lock.d`` beside a lock.
+
+Every write goes to a temporary file in the same directory and is renamed when it is whole,
+so a killed run leaves the old entry or the new one. Entries are named by their sha256, so
+concurrent runs that store the same bytes agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from envfreeze.errors import ArtifactError, DiskError
+from envfreeze.model.lock import Artifact, Lock, artifacts
+
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusals about *path* into a :class:`DiskError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EACCES,
+            errno.EPERM,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.ENAMETOOLONG,
+            errno.ENOENT,
+        }:
+            raise
+        hint = (
+            "Free some space and run the same command again; nothing was left half-written."
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}
+            else "Choose a place that can be written to."
+        )
+        place = error.filename or path
+        raise DiskError(f"cannot write {place}: {error.strerror}", hint=hint) from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that becomes *path* when the block ends well, and vanishes when not."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp gives a str
+            os.replace(name, path)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write *data* to *path*, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def hash_file(path: Path | str) -> tuple[str, int]:
+    """``(sha256 hex, size in bytes)`` of a file."""
+    digest = hashlib.sha256()
+    size = 0
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - the fast path
+        buffer = bytearray(CHUNK)
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):
+            digest.update(view[:count])
+            size += count
+    return digest.hexdigest(), size
+
+
+class BlobWriter:
+    """A file in the making that counts and hashes what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+class Cache:
+    """The user's cache: whole artifacts by sha256, and small notes by key."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root if root is not None else default_root()
+
+    def _blob(self, sha256: str) -> Path:
+        return self.root / "blobs" / sha256[:2] / sha256
+
+    def find(self, sha256: str, size: int | None = None) -> Path | None:
+        """The cached file with these bytes, or None. Bytes are checked where they are used."""
+        path = self._blob(sha256)
+        try:
+            actual = path.stat().st_size
+        except OSError:
+            return None
+        if size is not None and actual != size:
+            self.discard(sha256)
+            return None
+        return path
+
+    def discard(self, sha256: str) -> None:
+        """Drop a damaged entry."""
+        with contextlib.suppress(OSError):
+            self._blob(sha256).unlink()
+
+    @contextlib.contextmanager
+    def writing(self, expect: str | None = None) -> Iterator[BlobWriter]:
+        """Store what the block writes, under its digest (read it from the writer afterwards).
+
+        :param expect: the sha256 that it must turn out to have.
+        :raises ArtifactError: it has another; nothing is stored.
+        """
+        place = self.root / "blobs"
+        with disk_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".new.", dir=place)
+        try:
+            with disk_errors(place), os.fdopen(descriptor, "wb") as file:
+                writer = BlobWriter(file)
+                yield writer
+            if expect is not None and writer.sha256 != expect:
+                raise ArtifactError(f"expected sha256 {expect}\n     got sha256 {writer.sha256}")
+            target = self._blob(writer.sha256)
+            with disk_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.chmod(name, 0o644)  # noqa: PTH101
+                os.replace(name, target)  # noqa: PTH105
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+
+    def add(self, path: Path) -> tuple[str, int]:
+        """Copy a file into the cache; its ``(sha256, size)``."""
+        with path.open("rb") as source, self.writing() as blob:
+            shutil.copyfileobj(source, blob, CHUNK)
+        return blob.sha256, blob.size
+
+    def _note(self, kind: str, key: str) -> Path:
+        return self.root / kind / key[:2] / f"{key}.json"
+
+    def read_note(self, kind: str, key: str) -> bytes | None:
+        """A small remembered document, or None. *key* is a hex digest."""
+        try:
+            return self._note(kind, key).read_bytes()
+        except OSError:
+            return None
+
+    def write_note(self, kind: str, key: str, data: bytes) -> None:
+        """Remember a small document. A cache that cannot be written only costs time."""
+        with contextlib.suppress(DiskError, OSError):
+            path = self._note(kind, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=".new.", dir=path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                os.replace(name, path)  # noqa: PTH105
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)  # noqa: PTH108
+                raise
+
+
+def default_root() -> Path:
+    """``$ENVFREEZE_CACHE_DIR``, else the platform's cache directory."""
+    if chosen := os.environ.get("ENVFREEZE_CACHE_DIR"):
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("envfreeze", appauthor=False))
+
+
+class Sidecar:
+    """``NAME.lock.d``: the bytes that a lock packs, each at ``SHA256/FILENAME``."""
+
+    def __init__(self, lock_path: Path) -> None:
+        self.lock_path = lock_path
+        self.root = lock_path.with_name(lock_path.name + ".d")
+
+    def relative(self, sha256: str, filename: str) -> str:
+        """The ``path`` of an artifact as a lock writes it."""
+        return f"{self.root.name}/{sha256}/{filename}"
+
+    def keep(self, source: Path, artifact: Artifact) -> None:
+        """Copy *source* to where *artifact* says; done already when it lies there whole."""
+        target = self.lock_path.parent / str(artifact.path)
+        if target.is_file() and target.stat().st_size == artifact.size:
+            return
+        with atomic_file(target) as file, source.open("rb") as reader:
+            shutil.copyfileobj(reader, file, CHUNK)
+
+    def sweep(self, lock: Lock) -> None:
+        """Remove what *lock* no longer names: the leavings of an earlier capture."""
+        wanted = {artifact.sha256 for artifact in artifacts(lock) if artifact.path}
+        if not self.root.is_dir():
+            return
+        for entry in self.root.iterdir():
+            if entry.name not in wanted:
+                shutil.rmtree(entry, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.root.rmdir()
+
+
+def kept(cache: Cache, sidecar: Sidecar, sha256: str, filename: str) -> Artifact:
+    """The artifact for cached bytes that the lock will keep beside it."""
+    path = cache.find(sha256)
+    if path is None:
+        raise ArtifactError(f"{filename} ({sha256}) is no longer in the cache {cache.root}")
+    return Artifact(
+        path=sidecar.relative(sha256, filename),
+        size=path.stat().st_size,
+        hashes={"sha256": sha256},
+    )
+
+
+def open_artifact(lock_path: Path, artifact: Artifact) -> Path:
+    """The file of a packed artifact beside the lock, its bytes checked.
+
+    :raises ArtifactError: it is missing, or has other bytes than the lock says.
+    """
+    path = lock_path.parent / str(artifact.path)
+    hint = f"Copy {lock_path.name}.d together with {lock_path.name}, or capture again."
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing: the lock packs it there", hint=hint)
+    sha256, size = hash_file(path)
+    if sha256 != artifact.sha256:
+        raise ArtifactError(
+            f"{path} is not what the lock names ({size} bytes, expected {artifact.size})\n"
+            f"expected sha256 {artifact.sha256}\n     got sha256 {sha256}",
+            hint=hint,
+        )
+    return path
+
+
+def pretty_json(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"

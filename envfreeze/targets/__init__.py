@@ -1,0 +1,1 @@
+"""How to reach a target and run the probe there."""
