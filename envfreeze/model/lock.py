@@ -35,7 +35,7 @@ class Kebab(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defa
     """Base of every table: TOML's kebab-case keys, defaults left out."""
 
 
-class Artifact(Kebab, kw_only=True):
+class Artifact(Kebab, frozen=True, kw_only=True):
     """A file that can be had again: by URL, or from the store beside the lock.
 
     ``size`` is in bytes; ``hashes`` maps an algorithm to a hex digest and holds ``sha256``.
@@ -59,7 +59,7 @@ class Artifact(Kebab, kw_only=True):
         return (self.url or self.path or "").split("#")[0].split("?")[0].rsplit("/", 1)[-1]
 
 
-class PackageFacts(Kebab, kw_only=True):
+class PackageFacts(Kebab, frozen=True, kw_only=True):
     """``[packages.tool.envfreeze]``: the proof, and what the rebuild puts back."""
 
     proof: Proof
@@ -79,11 +79,11 @@ class PackageFacts(Kebab, kw_only=True):
     """``scheme/path`` of files that another distribution overwrote: placed by that one."""
 
 
-class PackageTool(Kebab, kw_only=True):
+class PackageTool(Kebab, frozen=True, kw_only=True):
     envfreeze: PackageFacts
 
 
-class Package(Kebab, kw_only=True):
+class Package(Kebab, frozen=True, kw_only=True):
     """One ``[[packages]]`` block."""
 
     name: str
@@ -103,7 +103,7 @@ class Package(Kebab, kw_only=True):
         return self.archive if self.archive is not None else self.wheels[0]
 
 
-class Unproved(Kebab, kw_only=True):
+class Unproved(Kebab, frozen=True, kw_only=True):
     """A distribution that is neither proved nor packed: named, with the reason."""
 
     name: str
@@ -114,7 +114,7 @@ class Unproved(Kebab, kw_only=True):
     tree: str | None = None
 
 
-class LooseEntry(Kebab, kw_only=True):
+class LooseEntry(Kebab, frozen=True, kw_only=True):
     """A file that no distribution's RECORD owns."""
 
     path: str
@@ -124,7 +124,7 @@ class LooseEntry(Kebab, kw_only=True):
     executable: bool = False
 
 
-class LooseSite(Kebab, kw_only=True):
+class LooseSite(Kebab, frozen=True, kw_only=True):
     """The unowned files of one site directory, and the archive that holds their bytes."""
 
     site: str
@@ -133,7 +133,7 @@ class LooseSite(Kebab, kw_only=True):
     files: list[LooseEntry]
 
 
-class Loose(Kebab, kw_only=True):
+class Loose(Kebab, frozen=True, kw_only=True):
     """A distribution that has no RECORD: it comes back with the unowned files."""
 
     name: str
@@ -142,7 +142,7 @@ class Loose(Kebab, kw_only=True):
     info: str
 
 
-class SystemPackage(Kebab, kw_only=True):
+class SystemPackage(Kebab, frozen=True, kw_only=True):
     """A package of the operating system that the environment needs."""
 
     name: str
@@ -155,7 +155,7 @@ class SystemPackage(Kebab, kw_only=True):
     """Names, within this list, that must be there before it is configured."""
 
 
-class SystemLayer(Kebab, kw_only=True):
+class SystemLayer(Kebab, frozen=True, kw_only=True):
     kernel: str
     machine: str
     os_release: dict[str, str] = {}
@@ -163,7 +163,7 @@ class SystemLayer(Kebab, kw_only=True):
     unproved: list[Unproved] = []
 
 
-class InterpreterLayer(Kebab, kw_only=True):
+class InterpreterLayer(Kebab, frozen=True, kw_only=True):
     facts: Interpreter
     origin: Literal["packed", "system", "unpacked"]
     """``packed``: :attr:`archive` holds it; ``system``: the system packages bring it;
@@ -172,7 +172,7 @@ class InterpreterLayer(Kebab, kw_only=True):
     """A tar of the files below ``/``, without site-packages and .pyc."""
 
 
-class Machine(Kebab, kw_only=True):
+class Machine(Kebab, frozen=True, kw_only=True):
     """``[tool.envfreeze]``."""
 
     schema: int
@@ -189,11 +189,11 @@ class Machine(Kebab, kw_only=True):
     findings: list[Finding] = []
 
 
-class Tool(Kebab, kw_only=True):
+class Tool(Kebab, frozen=True, kw_only=True):
     envfreeze: Machine
 
 
-class Lock(Kebab, kw_only=True):
+class Lock(Kebab, frozen=True, kw_only=True):
     """The whole document."""
 
     lock_version: str

@@ -61,7 +61,7 @@ class Dist(msgspec.Struct, frozen=True, kw_only=True):
     direct_url: str | None = None
     """direct_url.json, raw text (PEP 610)."""
     wrappers: list[str] = []
-    """Names of console and gui scripts in entry_points.txt: made by the installer, not in a wheel."""
+    """Console and gui scripts of entry_points.txt: the installer makes them, not the wheel."""
     shadowed: bool = False
     """A distribution of the same name stands earlier on sys.path."""
 
