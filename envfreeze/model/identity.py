@@ -39,7 +39,8 @@ def normalize(name: str) -> str:
 
 
 def is_bytecode(path: str) -> bool:
-    return path.endswith((".pyc", ".pyo"))
+    """Whether *path* is a compiled file beside its source (PEP 3147), made anew at any time."""
+    return "__pycache__/" in path and path.endswith((".pyc", ".pyo"))
 
 
 def owned_rows(dist: Dist) -> list[Row]:
@@ -53,8 +54,18 @@ def _is_installers(row: Row, info: str, wrappers: set[str]) -> bool:
         head, _, tail = row.path.partition("/")
         return (head == info and tail in INSTALLER_FILES) or is_bytecode(row.path)
     if row.scheme == "scripts":
-        return row.path in wrappers
-    return False
+        return row.path in wrappers or versioned_wrapper(row.path, wrappers) is not None
+    return row.scheme == "outside"
+
+
+def versioned_wrapper(script: str, wrappers: Iterable[str]) -> str | None:
+    """The wrapper that *script* is a copy of, or None.
+
+    pip makes ``pip3.11`` and ``easy_install-3.6`` besides what entry_points.txt names
+    (pypa/pip: ``src/pip/_internal/operations/install/wheel.py``).
+    """
+    match = re.fullmatch(r"(pip|easy_install)-?3?(\.\d+)?", script)
+    return match[1] if match and match[1] in wrappers else None
 
 
 def tree_digest(files: Iterable[tuple[str, str]]) -> str:

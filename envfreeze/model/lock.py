@@ -67,14 +67,16 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     """One line for a person: what was compared with what."""
     tree: str
     """sha256 over the distribution's files (:func:`envfreeze.model.identity.tree_digest`)."""
-    name: str | None = None
-    """``Name`` as the metadata spells it, where that is not the normalised name."""
+    version: str | None = None
+    """``Version`` as the metadata spells it, where PEP 440 would not take it."""
     info: str
     site: str
     """The site directory it was found in (recorded, outside the identity)."""
     installer: str | None = None
     requested: bool = False
     direct_url: str | None = None
+    wrapper_copies: dict[str, list[str]] = {}
+    """Copies that the installer made of an entry point's script: ``pip = ["pip3.11"]``."""
     yields: list[str] = []
     """``scheme/path`` of files that another distribution overwrote: placed by that one."""
 
@@ -225,6 +227,14 @@ def dumps(lock: Lock) -> str:
     return tomli_w.dumps(msgspec.to_builtins(lock), multiline_strings=False)
 
 
+def parse(text: str) -> dict[str, Any]:
+    """The TOML document as plain values.
+
+    :raises tomllib.TOMLDecodeError: it is not TOML.
+    """
+    return tomllib.loads(text)
+
+
 def loads(text: str, *, source: str = "lock") -> Lock:
     """Read a lock.
 
@@ -232,7 +242,7 @@ def loads(text: str, *, source: str = "lock") -> Lock:
         or a path or digest that could lead out of the store.
     """
     try:
-        document = tomllib.loads(text)
+        document = parse(text)
     except tomllib.TOMLDecodeError as error:
         raise LockError(
             f"{source} is not TOML: {error}",

@@ -62,8 +62,6 @@ class Dist(msgspec.Struct, frozen=True, kw_only=True):
     """direct_url.json, raw text (PEP 610)."""
     wrappers: list[str] = []
     """Console and gui scripts of entry_points.txt: the installer makes them, not the wheel."""
-    shadowed: bool = False
-    """A distribution of the same name stands earlier on sys.path."""
 
 
 class LooseFile(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,90 @@
+"""Bring every artifact of a lock to this machine, by sha256: the last step with a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from envfreeze.errors import ArtifactError
+from envfreeze.model.lock import Artifact
+from envfreeze.progress import Progress
+from envfreeze.store import BlobWriter, Cache, hash_file, open_artifact
+
+WORKERS = 8
+
+
+class Downloads(Protocol):
+    """What fetching needs of :class:`envfreeze.resolve.http.Http`."""
+
+    def download(self, url: str, writer: BlobWriter, expect_size: int | None = None) -> None: ...
+
+
+class Fetcher:
+    """Finds artifacts beside the lock, in the cache, or on the network, in this order."""
+
+    def __init__(self, lock_path: Path, cache: Cache, http: Downloads | None) -> None:
+        """:param http: None: offline, what is not here is an error."""
+        self._lock_path = lock_path
+        self._cache = cache
+        self._http = http
+
+    def one(self, artifact: Artifact) -> Path:
+        """The file of *artifact*, its bytes checked.
+
+        :raises ArtifactError: it cannot be had, or has other bytes.
+        """
+        if artifact.path is not None:
+            return open_artifact(self._lock_path, artifact)
+        cached = self._cached(artifact)
+        return cached if cached is not None else self._download(artifact)
+
+    def _cached(self, artifact: Artifact) -> Path | None:
+        path = self._cache.find(artifact.sha256, artifact.size)
+        if path is None:
+            return None
+        if hash_file(path)[0] == artifact.sha256:
+            return path
+        self._cache.discard(artifact.sha256)
+        return None
+
+    def _download(self, artifact: Artifact) -> Path:
+        if self._http is None:
+            raise ArtifactError(
+                f"{artifact.filename} is not in the cache, and the network is off (--offline)",
+                hint="Run once without --offline; everything fetched is kept.",
+            )
+        try:
+            with self._cache.writing(expect=artifact.sha256) as blob:
+                self._http.download(str(artifact.url), blob, artifact.size)
+        except ArtifactError as error:
+            if "expected sha256" in str(error):
+                raise ArtifactError(
+                    f"{artifact.filename} is not the file that the lock names\n{error}",
+                    hint="The index serves other bytes now; a cache or mirror that has the "
+                    "original can be given with PIP_INDEX_URL and a new capture.",
+                ) from error
+            raise
+        path = self._cache.find(artifact.sha256)
+        if path is None:
+            raise ArtifactError(f"{artifact.filename} vanished from the cache while it was used")
+        return path
+
+    def all(self, artifacts: Iterable[Artifact], progress: Progress) -> dict[str, Path]:
+        """sha256 to file for all of *artifacts*, fetched in parallel."""
+        wanted = {artifact.sha256: artifact for artifact in artifacts}
+        found: dict[str, Path] = {}
+        with (
+            progress.task("fetch", sum(artifact.size for artifact in wanted.values())) as advance,
+            ThreadPoolExecutor(WORKERS) as pool,
+        ):
+            futures = {sha256: pool.submit(self.one, a) for sha256, a in wanted.items()}
+            try:
+                for sha256, future in futures.items():
+                    found[sha256] = future.result()
+                    advance(wanted[sha256].size)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found

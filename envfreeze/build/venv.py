@@ -1,0 +1,109 @@
+"""A lock to a virtual environment: no engine, no resolver, no network beyond the fetch."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from envfreeze.build import place
+from envfreeze.errors import DiskError, TargetError, UsageError
+from envfreeze.model.lock import Lock
+from envfreeze.progress import Progress
+from envfreeze.store import disk_errors
+
+MARK = ".envfreeze-incomplete"
+"""Stands in a venv until it is whole, so that a killed build is known for what it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenvPlan:
+    """What to build from, and where."""
+
+    lock: Lock
+    artifacts: Mapping[str, Path]
+    """sha256 to a file with those bytes."""
+    python: str
+    into: Path
+
+
+def check_place(into: Path) -> None:
+    """Whether a venv may be made at *into*: absent, empty, or left by a killed build.
+
+    :raises UsageError: something else is there.
+    """
+    if not into.exists():
+        return
+    if not into.is_dir():
+        raise UsageError(f"{into} is a file", hint="Name a directory that does not exist yet.")
+    if (into / MARK).exists():
+        place.remove_tree(into)
+    elif any(into.iterdir()):
+        raise UsageError(
+            f"{into} exists and is not empty",
+            hint="Name a directory that does not exist yet, or remove this one first.",
+        )
+
+
+def build(plan: VenvPlan, progress: Progress) -> Path:
+    """Make the venv; its interpreter. On any failure nothing is left at ``plan.into``.
+
+    :raises EnvfreezeError: whatever stood in the way.
+    """
+    check_place(plan.into)
+    try:
+        _create(plan)
+        _fill(plan, progress)
+        (plan.into / MARK).unlink()
+    except BaseException:
+        place.remove_tree(plan.into)
+        raise
+    return plan.into / "bin" / "python"
+
+
+def _create(plan: VenvPlan) -> None:
+    with disk_errors(plan.into):
+        plan.into.mkdir(parents=True, exist_ok=True)
+        (plan.into / MARK).touch()
+    done = subprocess.run(
+        [plan.python, "-I", "-B", "-m", "venv", "--without-pip", str(plan.into)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        if "No space left" in said:
+            raise DiskError(f"cannot write {plan.into}: No space left on device")
+        raise TargetError(
+            f"{plan.python} could not make a venv in {plan.into}:\n{said}",
+            hint="On Debian and Ubuntu: apt install python3-venv",
+        )
+
+
+def schemes(into: Path, python: str, version: str) -> place.Schemes:
+    """The directories of a venv at *into* (sysconfig's ``venv`` scheme on POSIX)."""
+    tag = "python" + ".".join(version.split(".")[:2])
+    site = next(iter(sorted((into / "lib").glob("python*/site-packages"))), None)
+    return place.Schemes(
+        site=str(site or into / "lib" / tag / "site-packages"),
+        scripts=str(into / "bin"),
+        headers=str(into / "include" / "site" / tag),
+        data=str(into),
+        python=python,
+    )
+
+
+def _fill(plan: VenvPlan, progress: Progress) -> None:
+    """All packages of all captured site directories come into the venv's one."""
+    into = Path(plan.into).absolute()
+    python = str(into / "bin" / "python")
+    target = schemes(into, python, plan.lock.machine.interpreter.facts.version)
+    sink = place.DirectorySink(into)
+    by_site = {package.facts.site: target for package in plan.lock.packages}
+    with progress.task("place", len(plan.lock.packages)) as advance:
+        place.place_parallel(plan.lock.packages, plan.artifacts, sink, by_site, advance)
+    for site in plan.lock.machine.loose:
+        if site.archive is not None:
+            place.place_loose(site, plan.artifacts[site.archive.sha256], sink, target.site)

@@ -1,0 +1,99 @@
+"""A difference as text for a person, or as JSON for a program. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from envfreeze.diff.compare import LAYERS, Change, Difference
+from envfreeze.errors import printable
+
+SHOWN = 20
+"""Lines of one layer before the rest is counted."""
+
+_TITLES = {
+    "interpreter": "Interpreter",
+    "packages": "Packages",
+    "files": "Files that no package owns",
+    "system": "System packages",
+}
+
+
+class JsonReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze diff --json`` prints: schema 1."""
+
+    schema: int
+    equal: bool
+    before: str
+    after: str
+    changes: list[Change]
+
+
+def as_json(difference: Difference) -> bytes:
+    report = JsonReport(
+        schema=1,
+        equal=difference.equal,
+        before=difference.before,
+        after=difference.after,
+        changes=difference.changes,
+    )
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def as_text(difference: Difference, *, limit: int = SHOWN) -> str:
+    """The difference, layer by layer; one line where there is none."""
+    if not difference.changes:
+        return f"equal: {printable(difference.before)} and {printable(difference.after)}\n"
+    lines = [_headline(difference)]
+    for layer in LAYERS:
+        changes = [change for change in difference.changes if change.layer == layer]
+        if changes:
+            lines += ["", _TITLES[layer], *_layer(changes, limit)]
+    return "\n".join(lines) + "\n"
+
+
+def _headline(difference: Difference) -> str:
+    before, after = printable(difference.before), printable(difference.after)
+    count = sum(1 for change in difference.changes if change.counts)
+    if not count:
+        return f"equal: {before} and {after} (but see below)"
+    return f"{count} {'difference' if count == 1 else 'differences'}: {before} -> {after}"
+
+
+def _layer(changes: list[Change], limit: int) -> list[str]:
+    width = min(32, max(len(change.name) for change in changes))
+    lines = []
+    for change in changes[:limit]:
+        lines.append(f"  {_MARKS[change.kind]} {printable(change.name):<{width}}  {_what(change)}")
+        if change.layer == "packages":
+            lines += [f"      {printable(path)}" for path in change.files[:limit]]
+            if len(change.files) > limit:
+                lines.append(f"      ... and {len(change.files) - limit} more files")
+    if len(changes) > limit:
+        lines.append(f"  ... and {len(changes) - limit} more (--json lists all)")
+    return lines
+
+
+_MARKS = {
+    "added": "+",
+    "removed": "-",
+    "changed": "~",
+    "content": "~",
+    "proof": "=",
+    "unknown": "?",
+}
+
+
+def _what(change: Change) -> str:
+    before, after = printable(change.before or ""), printable(change.after or "")
+    if change.kind == "added":
+        return after
+    if change.kind == "removed":
+        return before
+    if change.kind == "unknown":
+        return "known on one side only: not compared"
+    if change.kind == "proof":
+        return f"same bytes, {before} -> {after}"
+    if change.kind == "content" and change.layer == "packages":
+        what = f"{before}: same version, other files"
+        return what + (":" if change.files else " (which ones is not known)")
+    return f"{before} -> {after}"

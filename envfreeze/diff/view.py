@@ -1,0 +1,111 @@
+"""What a lock and a snapshot have in common, so that either can stand on either side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from envfreeze.model.identity import interpreter_facts, normalize
+from envfreeze.model.lock import Lock, LooseEntry
+from envfreeze.model.snapshot import LooseFile, Snapshot
+from envfreeze.model.survey import layers_of, survey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One distribution, as far as its side knows it."""
+
+    name: str
+    version: str
+    tree: str | None
+    """None: its files are not known."""
+    proof: str | None = None
+    """``proved``, ``packed``, ``unproved``; None: the side is live, nothing was proved."""
+    artifact: str | None = None
+    """sha256 of the file it is placed from."""
+    changed: tuple[str, ...] = ()
+    """Files that are not what the side's own RECORD says (edited or missing)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One side of a comparison."""
+
+    title: str
+    id: str | None
+    interpreter: dict[str, str]
+    packages: dict[str, Item]
+    files: dict[str, str]
+    """Path below its site directory to a word for its content."""
+    system: dict[str, str] | None
+    """``name:arch`` to version; None: not known."""
+    system_whole: bool
+    """All installed packages; False: only those that the environment needs."""
+    layers: dict[str, str] = field(default_factory=dict)
+
+
+def _content(entry: LooseEntry | LooseFile) -> str:
+    if entry.link is not None:
+        return f"link to {entry.link}"
+    return f"{entry.sha256}{' executable' if entry.executable else ''}"
+
+
+def _words(facts: dict[str, object]) -> dict[str, str]:
+    return {key: "none" if value is None else str(value) for key, value in facts.items()}
+
+
+def of_lock(lock: Lock, title: str) -> View:
+    machine = lock.machine
+    packages = {
+        package.name: Item(
+            name=package.name,
+            version=package.facts.version or package.version or "",
+            tree=package.facts.tree,
+            proof=package.facts.proof,
+            artifact=package.artifact.sha256,
+        )
+        for package in lock.packages
+    }
+    for lost in machine.unproved:
+        name = normalize(lost.name)
+        packages.setdefault(
+            name, Item(name=name, version=lost.version, tree=lost.tree, proof="unproved")
+        )
+    for loose in machine.loose_dists:
+        name = normalize(loose.name)
+        packages.setdefault(name, Item(name=name, version=loose.version, tree=None, proof="packed"))
+    return View(
+        title=title,
+        id=machine.id,
+        interpreter=_words(interpreter_facts(machine.interpreter.facts)),
+        packages=packages,
+        files={entry.path: _content(entry) for site in machine.loose for entry in site.files},
+        system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages},
+        system_whole=False,
+        layers=machine.layers,
+    )
+
+
+def of_snapshot(snapshot: Snapshot, title: str) -> View:
+    seen = survey(snapshot)
+    packages = {
+        item.name: Item(
+            name=item.name,
+            version=item.dist.version,
+            tree=item.tree,
+            changed=tuple(sorted({*item.edited, *item.missing})),
+        )
+        for item in seen.seen
+    }
+    for dist in [*seen.loose_dists, *seen.stranded]:
+        name = normalize(dist.name)
+        packages.setdefault(name, Item(name=name, version=dist.version, tree=None))
+    return View(
+        title=title,
+        id=None,
+        interpreter=_words(interpreter_facts(snapshot.interpreter)),
+        packages=packages,
+        files={entry.path: _content(entry) for site in seen.sites for entry in site.loose},
+        system=snapshot.system.dpkg,
+        system_whole=True,
+        layers=layers_of(snapshot, seen),
+    )

@@ -1,0 +1,226 @@
+"""What a snapshot's distributions are to a lock: pure, and the same for capture and verify.
+
+Each distribution is in exactly one place, so that what was found can be counted against
+what was locked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from envfreeze.model.identity import (
+    files_digest,
+    interpreter_digest,
+    normalize,
+    owned_rows,
+    packages_digest,
+    tree_digest,
+)
+from envfreeze.model.lock import LooseEntry, LooseSite
+from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot
+
+_NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A distribution whose files are known from its RECORD."""
+
+    dist: Dist
+    tree: str
+    edited: tuple[str, ...]
+    """``scheme/path`` of files whose content is not what RECORD says."""
+    missing: tuple[str, ...]
+    """``scheme/path`` of files that RECORD names and the disk lacks."""
+    yields: tuple[str, ...]
+    """``scheme/path`` of files that another distribution overwrote with its own."""
+
+    @property
+    def name(self) -> str:
+        return normalize(self.dist.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    seen: list[Seen]
+    """Live, with a RECORD: these become packages."""
+    loose_dists: list[Dist]
+    """Without a usable RECORD or name, or stale: they come back as unowned files."""
+    stranded: list[Dist]
+    """On sys.path through PYTHONPATH or a ``.pth`` line: their files are not looked at."""
+    shadowed: list[Dist]
+    """A distribution of the same name stands earlier on sys.path: never imported."""
+    sites: list[Site]
+    """The site directories, their loose files complete."""
+
+    @property
+    def found(self) -> int:
+        return len(self.seen) + len(self.loose_dists) + len(self.stranded) + len(self.shadowed)
+
+
+@dataclass(slots=True)
+class _Sorter:
+    owned_sites: dict[str, Site]
+    extra: dict[str, list[LooseFile]] = field(default_factory=lambda: defaultdict(list))
+    live: list[Dist] = field(default_factory=list)
+    loose: list[Dist] = field(default_factory=list)
+    stranded: list[Dist] = field(default_factory=list)
+    shadowed: list[Dist] = field(default_factory=list)
+
+
+def survey(snapshot: Snapshot) -> Survey:
+    """Sort the distributions of *snapshot* by what can be done with them."""
+    owned = {site.path: site for site in snapshot.sites if site.kind in {"site", "user", "system"}}
+    sorter = _Sorter(owned)
+    groups: dict[str, list[Dist]] = defaultdict(list)
+    for dist in snapshot.dists:
+        groups[normalize(dist.name) or dist.info].append(dist)
+    for group in groups.values():
+        _sort_group(group, sorter)
+    owners = _owners(sorter.live)
+    return Survey(
+        seen=[_see(dist, owners) for dist in sorter.live],
+        loose_dists=sorter.loose,
+        stranded=sorter.stranded,
+        shadowed=sorter.shadowed,
+        sites=[_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()],
+    )
+
+
+def _sort_group(group: list[Dist], sorter: _Sorter) -> None:
+    """One normalised name: the first site directory wins, in it the most intact copy."""
+    first = group[0].site
+    here = [dist for dist in group if dist.site == first]
+    # A stable sort: of equally intact copies the one that the import system meets first.
+    here.sort(key=_damage)
+    for position, dist in enumerate(here):
+        inside = _owning_site(dist, sorter.owned_sites)
+        if inside is None:
+            sorter.stranded.append(dist)
+        elif dist.rows is None:
+            sorter.loose.append(dist)
+        elif position == 0 and _NAME.fullmatch(dist.name) and not _CONTROL.search(dist.version):
+            sorter.live.append(dist)
+        else:
+            sorter.loose.append(dist)
+            sorter.extra[dist.site] += _metadata_files(dist)
+    sorter.shadowed += [dist for dist in group if dist.site != first]
+
+
+def _damage(dist: Dist) -> int:
+    if dist.rows is None:
+        return 1 << 30
+    return sum(1 for row in owned_rows(dist) if row.sha256 is None or _is_edited(row))
+
+
+def _owning_site(dist: Dist, owned: dict[str, Site]) -> Site | None:
+    """The walked site directory that holds *dist*: its own, or the one an egg lies in."""
+    if dist.site in owned:
+        return owned[dist.site]
+    for path, site in owned.items():
+        if dist.site.startswith(path + os.sep):
+            return site
+    return None
+
+
+def _metadata_files(dist: Dist) -> list[LooseFile]:
+    """The files of a stale metadata directory, which importlib.metadata still sees."""
+    return [
+        LooseFile(row.path, row.sha256, row.size or 0, row.executable, None)
+        for row in dist.rows or ()
+        if row.scheme == "site" and row.path.startswith(dist.info + "/") and row.sha256
+    ]
+
+
+def _with_loose(site: Site, extra: list[LooseFile]) -> Site:
+    if not extra:
+        return site
+    loose = sorted({entry.path: entry for entry in [*site.loose, *extra]}.items())
+    return Site(
+        path=site.path, kind=site.kind, prefix=site.prefix, loose=[entry for _, entry in loose]
+    )
+
+
+def _key(row: Row) -> str:
+    return f"{row.scheme}/{row.path}"
+
+
+def claimed_sha256(row: Row) -> str | None:
+    """The sha256 (hex) that RECORD claims where it differs from the disk, or None."""
+    if not row.claim or not row.claim.startswith("sha256="):
+        return None
+    import base64
+    import binascii
+
+    text = row.claim.removeprefix("sha256=")
+    try:
+        return base64.urlsafe_b64decode(text + "==").hex()
+    except (ValueError, binascii.Error):
+        return None
+
+
+def _is_edited(row: Row) -> bool:
+    return bool(row.claim) and row.sha256 is not None and claimed_sha256(row) != row.sha256
+
+
+def _owners(dists: Iterable[Dist]) -> dict[tuple[str, str], int]:
+    """How many distributions of a site directory have this very file, as they claim it."""
+    owners: dict[tuple[str, str], int] = defaultdict(int)
+    for dist in dists:
+        for row in dist.rows or ():
+            if row.claim is None:
+                owners[dist.site, _key(row)] += 1
+    return owners
+
+
+def _see(dist: Dist, owners: dict[tuple[str, str], int]) -> Seen:
+    files, edited, missing, yields = [], [], [], []
+    for row in owned_rows(dist):
+        key = _key(row)
+        digest = row.sha256
+        if row.sha256 is None:
+            missing.append(key)
+        elif _is_edited(row):
+            claimed = claimed_sha256(row)
+            if claimed and owners.get((dist.site, key)):
+                yields.append(key)
+                digest = claimed
+            else:
+                edited.append(key)
+        if digest is not None:
+            files.append((key, digest))
+    return Seen(
+        dist=dist,
+        tree=tree_digest(files),
+        edited=tuple(sorted(edited)),
+        missing=tuple(sorted(missing)),
+        yields=tuple(sorted(yields)),
+    )
+
+
+def layers_of(snapshot: Snapshot, seen: Survey) -> dict[str, str]:
+    """The layer digests that a probe alone can tell: all but the system's."""
+    return {
+        "files": files_digest(as_loose(site) for site in seen.sites),
+        "interpreter": interpreter_digest(snapshot.interpreter),
+        "packages": packages_digest(
+            [(item.name, item.dist.version, item.tree) for item in seen.seen]
+        ),
+    }
+
+
+def as_loose(site: Site) -> LooseSite:
+    """The unowned files of *site* as a lock names them; unreadable ones are left out."""
+    return LooseSite(
+        site=site.path,
+        files=[
+            LooseEntry(path=e.path, sha256=e.sha256, link=e.link, executable=e.executable)
+            for e in sorted(site.loose, key=lambda entry: entry.path)
+            if e.sha256 is not None or e.link is not None
+        ],
+    )

@@ -1,0 +1,57 @@
+"""What a probe may look at: a root directory, an environment, and a place for findings."""
+
+import os
+
+
+class Machine(object):
+    """The machine as a probe sees it; a recorded one has another root and environment."""
+
+    def __init__(self, root="/", environ=None, known=None, rehash=False):
+        self.root = root
+        self.environ = dict(os.environ if environ is None else environ)
+        # Results of earlier runs by fingerprint: spares hashing what has not changed.
+        self.known = known or {}
+        self.rehash = rehash
+        self.findings = []
+
+    def path(self, path):
+        """*path* below this machine's root."""
+        if self.root == "/":
+            return path
+        return os.path.join(self.root, path.lstrip("/"))
+
+    def read(self, path, limit=1 << 26):
+        """Bytes of a file, or None when it cannot be read or is larger than *limit*."""
+        try:
+            with open(self.path(path), "rb") as file:
+                data = file.read(limit + 1)
+        except (OSError, ValueError):
+            return None
+        return None if len(data) > limit else data
+
+    def text(self, path, limit=1 << 26):
+        """Text of a file as UTF-8, undecodable bytes replaced, or None."""
+        data = self.read(path, limit)
+        return None if data is None else data.decode("utf-8", "replace")
+
+    def find(self, kind, place, detail="", advice=""):
+        """Record something that a person should know."""
+        finding = {"kind": kind, "place": utf8(place)}
+        if detail:
+            finding["detail"] = utf8(detail)
+        if advice:
+            finding["advice"] = advice
+        self.findings.append(finding)
+
+
+def utf8(text):
+    """*text* with what UTF-8 cannot hold (lone surrogates) shown as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_utf8(text):
+    try:
+        text.encode("utf-8")
+    except UnicodeError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""sys.path as the interpreter would build it, without running what builds it.
+
+The probe starts with ``-S``, so :mod:`site` has not run: no ``.pth`` line was executed and
+no ``sitecustomize`` imported. This module does what ``site.main()`` does (cpython
+``Lib/site.py``), reading ``.pth`` files instead of running them. The directories come from
+the target's own ``site.getsitepackages``, so a distribution's patches to it count.
+"""
+
+import locale
+import os
+import re
+import site
+import sys
+
+_PREFIX = re.compile(
+    r"^(.*)/(?:local/)?(?:lib|lib64)/(?:python[^/]*|pypy[^/]*)/(?:site|dist)-packages$"
+)
+_DEBIAN = re.compile(r"^(.*)/lib/python3/dist-packages$")
+
+
+class Venv(object):
+    def __init__(self, prefix, system_site):
+        self.prefix = prefix
+        self.system_site = system_site
+
+
+def find_venv(executable):
+    """The virtual environment that *executable* stands in, or None (PEP 405)."""
+    directory = os.path.dirname(os.path.abspath(executable))
+    for candidate in (directory, os.path.dirname(directory)):
+        path = os.path.join(candidate, "pyvenv.cfg")
+        if not os.path.isfile(path):
+            continue
+        system_site = True
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, mark, value = line.partition("=")
+                if mark and key.strip().lower() == "include-system-site-packages":
+                    system_site = value.strip().lower() == "true"
+        return Venv(os.path.dirname(directory), system_site)
+    return None
+
+
+class PathBuilder(object):
+    """sys.path in the making; remembers where each entry came from."""
+
+    def __init__(self, machine, initial, extra):
+        self.machine = machine
+        self.entries = []  # (path, kind)
+        self.known = set()
+        for path in initial:
+            self.add(path, "pythonpath" if path in extra else "stdlib")
+
+    def add(self, path, kind):
+        path = os.path.abspath(path)
+        key = os.path.normcase(path)
+        if key in self.known:
+            return False
+        self.known.add(key)
+        self.entries.append((path, kind))
+        return True
+
+    def add_site(self, directory, kind):
+        """``site.addsitedir``: the directory, then what its ``.pth`` files name."""
+        if not os.path.isdir(directory):
+            return
+        self.add(directory, kind)
+        try:
+            names = sorted(os.listdir(directory))
+        except OSError:
+            return
+        for name in names:
+            if name.endswith(".pth") and not name.startswith("."):
+                self._add_pth(directory, name)
+
+    def _add_pth(self, directory, name):
+        data = self.machine.read(os.path.join(directory, name), 1 << 20)
+        if data is None:
+            return
+        for line in _decode(data).splitlines():
+            if line.startswith("#") or not line.strip():
+                continue
+            if line.startswith(("import ", "import\t")):
+                continue  # Read, never run: the file itself is kept with its bytes.
+            try:
+                path = os.path.abspath(os.path.join(directory, line.rstrip()))
+                exists = os.path.exists(path)
+            except ValueError:
+                continue
+            if exists:
+                self.add(path, "pth")
+
+
+def _decode(data):
+    """Decode a ``.pth`` file as ``site`` does: UTF-8, else the locale's encoding."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(locale.getpreferredencoding(False), "replace")
+
+
+def enter_venv(venv):
+    """Set the prefixes as ``site.venv()`` would; later look-ups depend on them."""
+    if venv is not None:
+        sys.prefix = sys.exec_prefix = venv.prefix
+
+
+def build(machine, initial, venv):
+    """``[(path, kind)]`` of sys.path. *initial* is sys.path as it stood before ``site``."""
+    extra = [
+        os.path.abspath(p) for p in machine.environ.get("PYTHONPATH", "").split(os.pathsep) if p
+    ]
+    builder = PathBuilder(machine, [p for p in initial if p], set(extra))
+    prefixes = [sys.prefix, sys.exec_prefix]
+    if venv is not None:
+        for directory in site.getsitepackages([venv.prefix]):
+            builder.add_site(directory, "site")
+        prefixes = [venv.prefix]
+        if venv.system_site:
+            prefixes = [venv.prefix, sys.base_prefix, sys.base_exec_prefix]
+    if (venv is None or venv.system_site) and _user_site_enabled(machine):
+        builder.add_site(site.getusersitepackages(), "user")
+    for directory in site.getsitepackages(prefixes):
+        inherited = venv is not None and not directory.startswith(venv.prefix + os.sep)
+        builder.add_site(directory, "system" if inherited else "site")
+    return builder.entries
+
+
+def _user_site_enabled(machine):
+    if machine.environ.get("PYTHONNOUSERSITE") or sys.flags.no_user_site:
+        return False
+    return bool(site.check_enableusersite())
+
+
+def prefix_of(path, default):
+    """What ``bin``, ``share`` and ``include`` of the distributions in *path* are relative to."""
+    match = _DEBIAN.match(path) or _PREFIX.match(path)
+    if match is None:
+        return default
+    prefix = match.group(1)
+    return (
+        prefix + "/local"
+        if "/local/lib/" in path and not prefix.endswith("/local")
+        else prefix or "/"
+    )

@@ -1,0 +1,197 @@
+"""Which archive offers a package: apt's own lists and sources, as they lie on the machine.
+
+Sources: sources.list(5), and apt's ``URItoFileName`` for how a list's name is made from its
+URI. No archive is named here: every URL comes from the machine's own configuration.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from envfreeze.resolve.dpkg import Installed, stanzas
+from envfreeze.resolve.rootfs import Root
+
+LISTS = "/var/lib/apt/lists"
+SOURCES = "/etc/apt"
+
+_LIST = re.compile(r"(?P<stem>.+_Packages)(?:\.(?P<packing>lz4|gz|xz|bz2|zst))?")
+_TOOLS = {"lz4": ["lz4", "-dc"], "zst": ["zstd", "-dc"]}
+_APT_HELPER = "/usr/lib/apt/apt-helper"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One .deb that an archive lists."""
+
+    url: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An archive and one of its suites."""
+
+    uri: str
+    suite: str
+
+    @property
+    def stem(self) -> str:
+        """How the names of its lists begin; a suite that ends in ``/`` is a flat archive."""
+        if self.suite.endswith("/"):
+            return file_name(f"{self.uri}/{self.suite.lstrip('/')}")
+        return file_name(f"{self.uri}/dists/{self.suite}/")
+
+
+def offers(root: Root, packages: Iterable[Installed]) -> dict[str, list[Offer]]:
+    """Package key to the .debs of exactly that name, version and architecture."""
+    wanted = {(p.name, p.version, p.arch): p.key for p in packages}
+    found: dict[str, list[Offer]] = {}
+    for base, text in _lists(root):
+        for identity, offer in _read_list(text, base, wanted):
+            known = found.setdefault(wanted[identity], [])
+            if offer not in known:
+                known.append(offer)
+    return found
+
+
+def _read_list(
+    text: bytes, base: str, wanted: dict[tuple[str, str, str], str]
+) -> Iterator[tuple[tuple[str, str, str], Offer]]:
+    names = {name.encode() for name, _, _ in wanted}
+    for stanza in text.split(b"\n\n"):
+        head = stanza.lstrip(b"\n")
+        if not head.startswith(b"Package: ") or head[9:].split(b"\n", 1)[0].strip() not in names:
+            continue
+        for fields in stanzas(head.decode("utf-8", "replace")):
+            identity = (
+                fields.get("Package", ""),
+                fields.get("Version", ""),
+                fields.get("Architecture", ""),
+            )
+            offer = _offer(fields, base)
+            if identity in wanted and offer is not None:
+                yield identity, offer
+
+
+def _offer(fields: dict[str, str], base: str) -> Offer | None:
+    path = fields.get("Filename", "").removeprefix("./")
+    digest = fields.get("SHA256", "").lower()
+    size = fields.get("Size", "")
+    if not path or ".." in path.split("/") or not _SHA256.fullmatch(digest) or not size.isdigit():
+        return None
+    return Offer(url=f"{base}/{quote(path, safe='/+:@,%')}", size=int(size), sha256=digest)
+
+
+def _lists(root: Root) -> Iterator[tuple[str, bytes]]:
+    """Each list that belongs to a source: the archive's base URL, and the text."""
+    sources = sorted(set(_sources(root)), key=lambda source: (-len(source.stem), source.stem))
+    directory = Path(root.at(LISTS))
+    try:
+        entries = sorted(entry.name for entry in directory.iterdir())
+    except OSError:
+        return
+    for name in entries:
+        match = _LIST.fullmatch(name)
+        source = next((s for s in sources if name.startswith(s.stem)), None)
+        if match is None or source is None:
+            continue
+        text = _unpacked(directory / name, match["packing"])
+        if text is not None:
+            base = source.uri
+            if source.suite.endswith("/"):
+                base = f"{base}/{source.suite.strip('/')}".rstrip("/")
+            yield base, text
+
+
+def _unpacked(path: Path, packing: str | None) -> bytes | None:
+    """The text of a list; None when nothing here can unpack it."""
+    try:
+        if packing in (None, "gz", "xz", "bz2"):
+            data = path.read_bytes()
+            unpack = {"gz": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress}
+            return unpack[packing](data) if packing else data
+        command = [*_TOOLS[packing]]
+        if shutil.which(command[0]) is None:
+            command = [_APT_HELPER, "cat-file"]
+        return subprocess.run(
+            [*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL
+        ).stdout
+    except (OSError, EOFError, lzma.LZMAError, subprocess.CalledProcessError):
+        return None
+
+
+# --- sources -----------------------------------------------------------------------------
+
+
+def file_name(uri: str) -> str:
+    """The name that apt gives to a list (apt-pkg/contrib/strutl.cc, ``URItoFileName``):
+    no scheme, no userinfo, some characters quoted, ``/`` as ``_``."""
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    quoted = "".join(
+        f"%{ord(char):02x}" if char in '\\|{}[]<>"^~_=!@#$%^&*' else char
+        for char in host + parts.path
+    )
+    return quoted.replace("/", "_")
+
+
+def _sources(root: Root) -> Iterator[_Source]:
+    files = [f"{SOURCES}/sources.list"]
+    directory = Path(root.at(f"{SOURCES}/sources.list.d"))
+    if directory.is_dir():
+        files += sorted(f"{SOURCES}/sources.list.d/{entry.name}" for entry in directory.iterdir())
+    for name in files:
+        if name.endswith((".list", ".sources")):
+            try:
+                text = Path(root.at(name)).read_text("utf-8", "replace")
+            except OSError:
+                continue
+            rows = _deb822(text) if name.endswith(".sources") else _one_line(text)
+            for uri, suite in rows:
+                bare = _without_credentials(uri)
+                if bare is not None:
+                    yield _Source(bare, suite)
+
+
+def _one_line(text: str) -> Iterator[tuple[str, str]]:
+    """``deb [options] uri suite component...``"""
+    for raw in text.splitlines():
+        line = re.sub(r"\[[^]]*\]", " ", raw.partition("#")[0])
+        words = line.split()
+        if len(words) >= 3 and words[0] == "deb":
+            yield words[1], words[2]
+
+
+def _deb822(text: str) -> Iterator[tuple[str, str]]:
+    kept = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    for fields in stanzas(kept):
+        lower = {name.lower(): value for name, value in fields.items()}
+        if lower.get("enabled", "yes").lower() in {"no", "false", "0", "off"}:
+            continue
+        if "deb" in lower.get("types", "").split():
+            for uri in lower.get("uris", "").split():
+                for suite in lower.get("suites", "").split():
+                    yield uri, suite
+
+
+def _without_credentials(uri: str) -> str | None:
+    """The archive's URL as a lock may hold it; None for what cannot be fetched over HTTP."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return None
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))

@@ -1,0 +1,237 @@
+"""The .deb format: read the head of one, and write one that is the same bytes each time.
+
+Source: deb(5). A .deb is an ``ar`` archive of ``debian-binary``, ``control.tar.*`` and
+``data.tar.*``, in this order, so the control part lies in the first few kilobytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import shutil
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+HEAD = 128 * 1024
+"""How much is read at first: the control part of nearly every package fits."""
+
+_MAX_CONTROL = 32 << 20
+_GLOBAL = b"!<arch>\n"
+_ENTRY = 60
+
+ReadRange = Callable[[int, int], bytes]
+"""``(start, end)`` to the bytes ``[start, end)``, exactly."""
+
+
+class DebError(Exception):
+    """A .deb that cannot be read here, with the reason."""
+
+
+class Writer(Protocol):
+    """Anything with ``write`` (a file, a :class:`envfreeze.store.BlobWriter`)."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    start: int
+    size: int
+
+
+def read_control(read: ReadRange, size: int) -> dict[str, bytes]:
+    """The files of the control part, read with one range request, seldom two.
+
+    :raises DebError: not a .deb, or packed with something that this machine cannot unpack.
+    """
+    head = read(0, min(HEAD, size))
+    if not head.startswith(_GLOBAL):
+        raise DebError("not a .deb: no ar archive")
+    part = _part(head, len(_GLOBAL), size)
+    while not part.name.startswith("control.tar"):
+        if part.name != "debian-binary" and not part.name.startswith("_"):
+            raise DebError(f"not a .deb: {part.name[:40]!r} before the control part")
+        part = _part(head, part.start + part.size + part.size % 2, size)
+    if part.size > _MAX_CONTROL:
+        raise DebError(f"its control part has {part.size} bytes")
+    end = part.start + part.size
+    packed = head[part.start : end] if end <= len(head) else read(part.start, end)
+    return _files(unpack(packed, part.name))
+
+
+def _part(head: bytes, start: int, size: int) -> _Part:
+    """The member whose header lies at *start* (ar(5); names end in blanks or ``/``)."""
+    header = head[start : start + _ENTRY]
+    length = header[48:58].decode("latin-1").strip()
+    if len(header) < _ENTRY or header[58:] != b"`\n" or not length.isdecimal():
+        raise DebError("not a .deb: a damaged ar header")
+    part = _Part(header[:16].decode("latin-1").strip().rstrip("/"), start + _ENTRY, int(length))
+    if part.start + part.size > size:
+        raise DebError("not a .deb: a member that reaches beyond its end")
+    return part
+
+
+def unpack(data: bytes, name: str, limit: int = _MAX_CONTROL) -> bytes:
+    """*data* of a member, by the ending of its *name*."""
+    kind = name.rpartition(".")[2]
+    try:
+        if kind == "tar":
+            return data
+        if kind == "gz":
+            plain = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, limit + 1)
+        elif kind == "xz":
+            plain = lzma.LZMADecompressor().decompress(data, limit + 1)
+        elif kind == "zst":
+            plain = _unzstd(data, limit)
+        else:
+            raise DebError(f"packed as {kind!r}")
+    except (zlib.error, lzma.LZMAError, EOFError) as error:
+        raise DebError(f"damaged {name}: {error}") from error
+    if len(plain) > limit:
+        raise DebError(f"{name} unpacks to more than {limit >> 20} MiB")
+    return plain
+
+
+def _unzstd(data: bytes, limit: int) -> bytes:
+    """With the standard library from 3.14 on, else with the tool of that name."""
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        tool = shutil.which("zstd")
+        if tool is None:
+            raise DebError("packed with zstd, and there is no zstd here to unpack it") from None
+        done = subprocess.run([tool, "-dc"], input=data, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise DebError("damaged zstd data") from None
+        return done.stdout[: limit + 1]
+    try:
+        return bytes(zstd.ZstdDecompressor().decompress(data, limit + 1))
+    except zstd.ZstdError as error:
+        raise DebError(f"damaged zstd data: {error}") from error
+
+
+def _files(tar: bytes) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.isreg() else None
+                if stream is not None:
+                    found[member.name.removeprefix("./")] = stream.read()
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise DebError(f"damaged control part: {error}") from error
+    return found
+
+
+def data_sums(deb: IO[bytes], size: int) -> dict[str, str]:
+    """Path to md5 of the regular files in a whole .deb, for one that carries no md5sums."""
+    deb.seek(0)
+    head = deb.read(min(HEAD, size))
+    part = _part(head, len(_GLOBAL), size)
+    while not part.name.startswith("data.tar"):
+        deb.seek(part.start + part.size + part.size % 2)
+        part = _part_at(deb, size)
+    deb.seek(part.start)
+    plain = unpack(deb.read(part.size), part.name, 4 << 30)
+    sums: dict[str, str] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.isreg() else None
+                if stream is not None:
+                    digest = hashlib.md5(stream.read(), usedforsecurity=False)
+                    sums[member.name.removeprefix("./")] = digest.hexdigest()
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise DebError(f"damaged data part: {error}") from error
+    return sums
+
+
+def _part_at(deb: IO[bytes], size: int) -> _Part:
+    start = deb.tell()
+    part = _part(deb.read(_ENTRY), 0, size - start)
+    return _Part(part.name, start + part.start, part.size)
+
+
+def parse_md5sums(text: bytes) -> dict[str, str]:
+    """``md5  path`` a line (deb-md5sums(5)); the path is relative to ``/``."""
+    sums: dict[str, str] = {}
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        digest, _, path = line.partition("  ")
+        if len(digest) == 32 and path:
+            sums[path.removeprefix("./").lstrip("/")] = digest.lower()
+    return sums
+
+
+# --- writing -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One member of ``data.tar``."""
+
+    info: tarfile.TarInfo
+    source: str | None = None
+    """The file to read the bytes from; None for directories and links."""
+
+
+def write_deb(out: Writer, control: Iterable[tuple[str, bytes, int]], data: bytes) -> None:
+    """Write a .deb.
+
+    :param control: ``(name, bytes, mode)`` of each file of the control part.
+    :param data: ``data.tar.gz``, see :func:`data_archive`.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(_member("./", 0o755, directory=True))
+        for name, content, mode in control:
+            info = _member(f"./{name}", mode)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    out.write(_GLOBAL)
+    for name, content in (
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.gz", gzip.compress(buffer.getvalue(), 9, mtime=0)),
+        ("data.tar.gz", data),
+    ):
+        out.write(f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode())
+        out.write(content + b"\n" * (len(content) % 2))
+
+
+def data_archive(entries: Iterable[Entry]) -> tuple[bytes, dict[str, str]]:
+    """``data.tar.gz`` of *entries*, and path to md5 of its regular files.
+
+    GNU tar format: dpkg reads its long names, and pax headers only in part (deb(5)).
+    """
+    sums: dict[str, str] = {}
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for entry in entries:
+            if entry.source is None:
+                archive.addfile(entry.info)
+                continue
+            with open(entry.source, "rb") as file:  # noqa: PTH123
+                content = file.read()
+            entry.info.size = len(content)
+            archive.addfile(entry.info, io.BytesIO(content))
+            digest = hashlib.md5(content, usedforsecurity=False)
+            sums[entry.info.name.removeprefix("./")] = digest.hexdigest()
+    return buffer.getvalue(), sums
+
+
+def _member(name: str, mode: int, *, directory: bool = False) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.mode = mode
+    info.uname = info.gname = "root"
+    if directory:
+        info.type = tarfile.DIRTYPE
+    return info

@@ -1,0 +1,302 @@
+"""What dpkg knows about a root: its status database, file lists and diversions, as they lie.
+
+Sources: deb-version(7), deb-control(5), dpkg-divert(1) and Debian Policy 7. Only the files
+are read; no tool is asked, so a root without a working dpkg answers just as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from envfreeze.resolve.rootfs import Root
+
+ADMIN = "/var/lib/dpkg"
+
+_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
+_CLAUSE = re.compile(
+    r"\s*(?P<name>[a-z0-9][a-z0-9+.-]*)(?::(?P<arch>[a-z0-9-]+))?"
+    r"\s*(?:\(\s*(?P<op><<|<=|>=|>>|=|<|>)\s*(?P<version>[^\s)]+)\s*\))?\s*"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """One installed package, with its whole status stanza."""
+
+    name: str
+    version: str
+    arch: str
+    fields: dict[str, str]
+    """Every field, raw, in the database's order."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}:{self.arch}"
+
+    @property
+    def essential(self) -> bool:
+        return self.fields.get("Essential") == "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Diversion:
+    """dpkg-divert(1): *package*'s own file stays at *source*; everybody else's is at *target*."""
+
+    source: str
+    target: str
+    package: str
+
+
+class Dpkg:
+    """The installed packages of one root."""
+
+    def __init__(self, root: Root, packages: Iterable[Installed]) -> None:
+        self.root = root
+        self.packages = {package.key: package for package in packages}
+        self.diversions = list(_diversions(root))
+        self._by_name: dict[str, list[Installed]] = {}
+        self._providers: dict[str, list[tuple[Installed, str | None]]] = {}
+        for package in self.packages.values():
+            self._by_name.setdefault(package.name, []).append(package)
+            for name, version in _provided(package.fields.get("Provides", "")):
+                self._providers.setdefault(name, []).append((package, version))
+        self.native = next((p.arch for p in self._by_name.get("dpkg", []) if p.arch != "all"), "")
+
+    @classmethod
+    def read(cls, root: Root | None = None) -> Dpkg | None:
+        """The database of *root*; None where there is none."""
+        root = root or Root()
+        try:
+            text = Path(root.at(f"{ADMIN}/status")).read_text("utf-8", "surrogateescape")
+        except OSError:
+            return None
+        return cls(root, sorted(_installed(text), key=lambda package: package.key))
+
+    # --- files ---------------------------------------------------------------------------
+
+    def info(self, package: Installed, suffix: str) -> bytes | None:
+        """A file of dpkg's ``info`` directory: ``list``, ``md5sums``, ``postinst``, ..."""
+        for stem in (package.key, package.name):
+            path = Path(self.root.at(f"{ADMIN}/info/{stem}.{suffix}"))
+            if path.is_file():
+                return path.read_bytes()
+        return None
+
+    def files(self, package: Installed) -> list[str]:
+        """The paths that the package ships, as its list spells them (directories too)."""
+        return [_text(line) for line in (self.info(package, "list") or b"").split(b"\n") if line]
+
+    def on_disk(self, package: Installed, path: str) -> str:
+        """Where the file that *package* ships as *path* lies, diversions counted in."""
+        for diversion in self.diversions:
+            if diversion.source == path and diversion.package != package.name:
+                return diversion.target
+        return path
+
+    def owners(self, paths: Iterable[str]) -> dict[str, list[Installed]]:
+        """The packages that brought each path; a path that nobody brought is left out."""
+        spelled: dict[bytes, list[str]] = {}
+        for path in paths:
+            for name in self._spellings(path):
+                spelled.setdefault(os.fsencode(name), []).append(path)
+        wanted = set(spelled)
+        found: dict[str, list[Installed]] = {}
+        for package in self.packages.values():
+            lines = set((self.info(package, "list") or b"").split(b"\n"))
+            for line in sorted(lines & wanted):
+                for path in spelled[line]:
+                    if self._is_at(package, _text(line), path) and package not in found.get(
+                        path, []
+                    ):
+                        found.setdefault(path, []).append(package)
+        return found
+
+    def _spellings(self, path: str) -> list[str]:
+        """The names under which a package may list *path*.
+
+        Where /usr is merged, dpkg knows ``/lib/x`` and the linker says ``/usr/lib/x``
+        (Debian bug class "usrmerge"; dpkg keeps the name in the package).
+        """
+        names = merged_spellings(path)
+        for diversion in self.diversions:
+            if diversion.target in names:
+                names.append(diversion.source)
+        return names
+
+    def _is_at(self, package: Installed, listed: str, path: str) -> bool:
+        return path in merged_spellings(self.on_disk(package, listed))
+
+    # --- dependencies --------------------------------------------------------------------
+
+    def get(self, name: str) -> Installed | None:
+        """The installed package *name*, of the native architecture where there are several."""
+        return self._choose(name, None, None)
+
+    def depends(self, package: Installed) -> list[Installed]:
+        """What satisfies the Depends and Pre-Depends of *package* here, without repeats."""
+        found: dict[str, Installed] = {}
+        for field in ("Pre-Depends", "Depends"):
+            for group in package.fields.get(field, "").split(","):
+                chosen = self._satisfier(group, package)
+                if chosen is not None and chosen.key != package.key:
+                    found[chosen.key] = chosen
+        return list(found.values())
+
+    def closure(self, packages: Iterable[Installed]) -> list[Installed]:
+        """*packages* and everything they depend on, by name.
+
+        Essential packages are only there if named: every Debian base has them (Policy 3.8).
+        """
+        found: dict[str, Installed] = {}
+        queue = list(packages)
+        while queue:
+            package = queue.pop()
+            if package.key not in found:
+                found[package.key] = package
+                queue += [p for p in self.depends(package) if not p.essential]
+        return [found[key] for key in sorted(found)]
+
+    def _satisfier(self, group: str, package: Installed) -> Installed | None:
+        """The first alternative that is installed in a version that will do (Policy 7.1)."""
+        for clause in group.split("|"):
+            match = _CLAUSE.fullmatch(clause)
+            if match is None:
+                continue
+            wanted = (match["op"], match["version"]) if match["op"] else None
+            chosen = self._choose(match["name"], wanted, package.arch)
+            if chosen is not None:
+                return chosen
+        return None
+
+    def _choose(
+        self, name: str, wanted: tuple[str, str] | None, arch: str | None
+    ) -> Installed | None:
+        arch = self.native if arch in {None, "all"} else arch
+        real = [p for p in self._by_name.get(name, []) if _meets(p.version, wanted)]
+        virtual = [
+            package
+            for package, version in self._providers.get(name, [])
+            if wanted is None or (version is not None and _meets(version, wanted))
+        ]
+        for candidates in (real, virtual):
+            if candidates:
+                ranked = sorted(candidates, key=lambda p: (p.arch not in {arch, "all"}, p.key))
+                return ranked[0]
+        return None
+
+
+def merged_spellings(path: str) -> list[str]:
+    """*path*, and its other name where ``/lib`` is ``/usr/lib``."""
+    head = path.split("/", 3)
+    if len(head) > 2 and head[1] in _MERGED:
+        return [path, "/usr" + path]
+    if len(head) > 3 and head[1] == "usr" and head[2] in _MERGED:
+        return [path, path[4:]]
+    return [path]
+
+
+def _text(line: bytes) -> str:
+    return os.fsdecode(line)
+
+
+def stanzas(text: str) -> Iterator[dict[str, str]]:
+    """The stanzas of a control file: field to value, continuation lines kept (deb822(5))."""
+    for block in re.split(r"\n[ \t]*\n", text):
+        fields: dict[str, str] = {}
+        last = ""
+        for line in block.split("\n"):
+            if line[:1] in {" ", "\t"} and last:
+                fields[last] += "\n" + line
+            elif ":" in line and not line.startswith("#"):
+                last, _, value = line.partition(":")
+                fields[last] = value.strip()
+        if fields:
+            yield fields
+
+
+def _installed(text: str) -> Iterator[Installed]:
+    """Packages whose files are there: the third word of Status (dpkg(1), "package states")."""
+    for fields in stanzas(text):
+        state = fields.get("Status", "").split()[2:3]
+        if state and state[0] in {"installed", "triggers-awaited", "triggers-pending"}:
+            yield Installed(
+                name=fields.get("Package", ""),
+                version=fields.get("Version", ""),
+                arch=fields.get("Architecture", ""),
+                fields=fields,
+            )
+
+
+def _diversions(root: Root) -> Iterator[Diversion]:
+    """Three lines each: the path, where it went, and who asked (``:`` is the administrator)."""
+    try:
+        lines = Path(root.at(f"{ADMIN}/diversions")).read_text("utf-8", "surrogateescape")
+    except OSError:
+        return
+    rows = lines.splitlines()
+    for source, target, package in zip(rows[::3], rows[1::3], rows[2::3], strict=False):
+        yield Diversion(source, target, package)
+
+
+def _provided(field: str) -> Iterator[tuple[str, str | None]]:
+    for clause in field.split(","):
+        match = _CLAUSE.fullmatch(clause)
+        if match:
+            yield match["name"], match["version"]
+
+
+def _meets(version: str, wanted: tuple[str, str] | None) -> bool:
+    if wanted is None:
+        return True
+    operator, bound = wanted
+    order = compare(version, bound)
+    return {
+        "<<": order < 0,
+        "<": order <= 0,
+        "<=": order <= 0,
+        "=": order == 0,
+        ">=": order >= 0,
+        ">": order >= 0,
+        ">>": order > 0,
+    }[operator]
+
+
+def compare(left: str, right: str) -> int:
+    """Negative, zero or positive, as *left* sorts before, with or after *right*
+    (deb-version(7), "Sorting algorithm")."""
+    one, other = _parts(left), _parts(right)
+    if one == other:
+        return 0
+    return -1 if one < other else 1
+
+
+_Part = list[tuple[list[int], int]]
+
+
+def _parts(version: str) -> tuple[int, _Part, _Part]:
+    epoch, colon, rest = version.partition(":")
+    if not colon:
+        epoch, rest = "0", version
+    upstream, dash, revision = rest.rpartition("-")
+    if not dash:
+        upstream, revision = rest, ""
+    return int(epoch) if epoch.isdigit() else 0, _runs(upstream), _runs(revision)
+
+
+def _runs(text: str) -> _Part:
+    """Alternating non-digits and digits, each run as something that compares."""
+    return [
+        ([_weight(char) for char in letters] + [0], int(digits or "0"))
+        for letters, digits in re.findall(r"([^0-9]*)([0-9]*)", text)
+    ]
+
+
+def _weight(char: str) -> int:
+    """``~`` before the end of the text, letters before everything else."""
+    if char == "~":
+        return -1
+    return ord(char) if char.isalpha() else ord(char) + 256

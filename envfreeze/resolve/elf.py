@@ -1,0 +1,450 @@
+"""Which shared libraries a set of files needs, found by reading ELF.
+
+Sources: the System V gABI, chapters 4 (object files) and 5 (dynamic linking), and ld.so(8)
+for the order in which the loader looks. Nothing is run: ``ldd`` would execute code of the
+file that it is asked about.
+
+The reader is our own because it is short and an environment has thousands of libraries: it
+takes 0.04 ms a file where pyelftools takes 1.5 ms (its section walk). The tests hold it to
+what pyelftools says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from envfreeze.resolve.rootfs import Root
+
+_MAX_TABLE = 1 << 20
+_MAX_STRINGS = 16 << 20
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+_DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 14, 15, 29
+
+_MACHINES = {3: "i386", 20: "powerpc", 21: "powerpc64", 22: "s390x", 40: "arm", 62: "x86_64"}
+_MACHINES |= {183: "aarch64", 243: "riscv64", 258: "loongarch64"}
+
+_MULTIARCH = {
+    "x86_64": "x86_64-linux-gnu",
+    "i386": "i386-linux-gnu",
+    "aarch64": "aarch64-linux-gnu",
+    "arm": "arm-linux-gnueabihf",
+    "powerpc64": "powerpc64le-linux-gnu",
+    "s390x": "s390x-linux-gnu",
+    "riscv64": "riscv64-linux-gnu",
+    "loongarch64": "loongarch64-linux-gnu",
+}
+
+_DRIVER = re.compile(r"lib(cuda|nvcuvid|nvoptix|nvidia-[a-z0-9-]+)\.so(\.[0-9.]+)?")
+"""Libraries of the NVIDIA driver: the host brings them, no image may (the driver belongs to
+the kernel; see the NVIDIA Container Toolkit's documentation)."""
+
+_NEVER_ELF = (".py", ".pyc", ".pyi", ".h", ".hpp", ".txt", ".json", ".md", ".rst", ".pxd", ".c")
+
+
+class _BadElfError(Exception):
+    """An ELF magic with something else behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an object must share with a process to be loaded into it."""
+
+    machine: int
+    bits: int
+    little: bool
+
+    @property
+    def name(self) -> str:
+        return _MACHINES.get(self.machine, f"machine-{self.machine}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What one ELF object tells the loader."""
+
+    kind: Kind
+    soname: str | None = None
+    needed: tuple[str, ...] = ()
+    rpath: tuple[str, ...] = ()
+    runpath: tuple[str, ...] = ()
+    interp: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryScan:
+    """The libraries that a set of files makes the loader load, transitively."""
+
+    system: frozenset[str]
+    """Real paths of libraries outside the set (the program interpreter among them)."""
+    found: frozenset[str]
+    """The same libraries by the paths under which the loader opens them, links not followed."""
+    inside: dict[str, list[str]] = field(default_factory=dict)
+    """soname to the files that need it, where no search path leads to it but another file of
+    the set has that name: Python loads that one first (torch and the nvidia wheels do)."""
+    driver: dict[str, list[str]] = field(default_factory=dict)
+    """Libraries of the host's NVIDIA driver, found or not: they never belong in an image."""
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    """soname to the files that need it and cannot have it on this machine."""
+    scanned: int = 0
+    """ELF objects among the files."""
+    foreign: int = 0
+    """ELF objects for another machine: data, as far as this environment goes."""
+
+
+def needs(path: Path | str) -> Needs | None:
+    """Read one file; None when it is not ELF, is cut short, or contradicts itself."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - the fast path
+            head = file.read(64)
+            if len(head) < 52 or head[:4] != b"\x7fELF":
+                return None
+            return _parse(file, head)
+    except (OSError, ValueError, OverflowError, struct.error, _BadElfError):
+        return None
+
+
+def _parse(file: IO[bytes], head: bytes) -> Needs:
+    end = {1: "<", 2: ">"}.get(head[5])
+    if end is None or head[4] not in (1, 2):
+        raise _BadElfError
+    bits = 64 if head[4] == 2 else 32
+    kind = Kind(struct.unpack_from(end + "H", head, 18)[0], bits, end == "<")
+    segments = list(_segments(file, head, end, bits))
+    interp = None
+    for type_, offset, _address, size in segments:
+        if type_ == _PT_INTERP:
+            interp = _read(file, offset, size, 4096).split(b"\0")[0]
+    tags = _dynamic(file, segments, end, bits)
+    names = _strings(file, segments, tags)
+    texts = {
+        wanted: [_text(names, value) for tag, value in tags if tag == wanted]
+        for wanted in (_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH)
+    }
+    return Needs(
+        kind=kind,
+        soname=next(iter(texts[_DT_SONAME]), None),
+        needed=tuple(texts[_DT_NEEDED]),
+        rpath=_split(texts[_DT_RPATH]),
+        runpath=_split(texts[_DT_RUNPATH]),
+        interp=os.fsdecode(interp) if interp else None,
+    )
+
+
+def _read(file: IO[bytes], offset: int, size: int, limit: int) -> bytes:
+    if size > limit:
+        raise _BadElfError
+    file.seek(offset)
+    data = file.read(size)
+    if len(data) != size:
+        raise _BadElfError
+    return data
+
+
+def _segments(
+    file: IO[bytes], head: bytes, end: str, bits: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """``(type, file offset, address, size in the file)`` of each program header."""
+    if bits == 64:
+        (start,) = struct.unpack_from(end + "Q", head, 32)
+        size, count = struct.unpack_from(end + "HH", head, 54)
+    else:
+        (start,) = struct.unpack_from(end + "L", head, 28)
+        size, count = struct.unpack_from(end + "HH", head, 42)
+    if count and size < (56 if bits == 64 else 32):
+        raise _BadElfError
+    table = _read(file, start, size * count, _MAX_TABLE)
+    for index in range(count):
+        if bits == 64:
+            row = struct.unpack_from(end + "LLQQQQ", table, index * size)
+            yield row[0], row[2], row[3], row[5]
+        else:
+            row = struct.unpack_from(end + "LLLLL", table, index * size)
+            yield row[0], row[1], row[2], row[4]
+
+
+def _dynamic(
+    file: IO[bytes], segments: list[tuple[int, int, int, int]], end: str, bits: int
+) -> list[tuple[int, int]]:
+    form = struct.Struct(end + ("QQ" if bits == 64 else "LL"))
+    for type_, offset, _address, size in segments:
+        if type_ == _PT_DYNAMIC:
+            table = _read(file, offset, size - size % form.size, _MAX_TABLE)
+            rows: list[tuple[int, int]] = []
+            for tag, value in form.iter_unpack(table):
+                if tag == 0:
+                    break
+                rows.append((tag, value))
+            return rows
+    return []
+
+
+def _strings(
+    file: IO[bytes], segments: list[tuple[int, int, int, int]], tags: list[tuple[int, int]]
+) -> bytes:
+    """The dynamic string table: its address is turned into an offset by the load segments."""
+    table = dict(tags)
+    if _DT_STRTAB not in table:
+        return b""
+    address = table[_DT_STRTAB]
+    for type_, offset, start, size in segments:
+        if type_ == _PT_LOAD and start <= address < start + size:
+            length = min(table.get(_DT_STRSZ, 0), start + size - address)
+            return _read(file, address - start + offset, length, _MAX_STRINGS)
+    raise _BadElfError
+
+
+def _text(names: bytes, offset: int) -> str:
+    stop = names.find(b"\0", offset)
+    if stop < 0:
+        raise _BadElfError
+    return os.fsdecode(names[offset:stop])
+
+
+def _split(texts: list[str]) -> tuple[str, ...]:
+    return tuple(part for text in texts for part in text.split(":") if part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """A loaded object: where it was found, and the RPATH that it hands down (ld.so(8))."""
+
+    path: str
+    inherited: tuple[str, ...] = ()
+
+
+class _Loader:
+    """ld.so's search, over one root and for one kind of process."""
+
+    def __init__(self, root: Root, kind: Kind) -> None:
+        self.root = root
+        self.kind = kind
+        self._known: dict[str, Needs | None] = {}
+        self._defaults = _default_directories(root, kind)
+        self._by_default: dict[str, str | None] = {}
+
+    def read(self, path: str) -> Needs | None:
+        """What the object at *path* needs; None when this process could not load it."""
+        if path not in self._known:
+            found = needs(self.root.at(path))
+            self._known[path] = found if found and found.kind == self.kind else None
+        return self._known[path]
+
+    def find(self, name: str, loader: _Object) -> str | None:
+        """The path under which ld.so opens *name* for *loader*, or None."""
+        own = self.read(loader.path)
+        origin = loader.path.rpartition("/")[0]
+        if "/" in name:
+            return self._first(self._expand((name,), origin), "")
+        before = self.handed_down(loader) if own is None or not own.runpath else ()
+        after = self._expand(own.runpath, origin) if own else ()
+        return self._first((*before, *after), name) or self._default(name)
+
+    def handed_down(self, loader: _Object) -> tuple[str, ...]:
+        """The RPATH directories of *loader* and of those that loaded it.
+
+        "Using the directories specified in the DT_RPATH ... if present and DT_RUNPATH
+        attribute does not exist" (ld.so(8)); an object with RUNPATH adds none of its own.
+        """
+        own = self.read(loader.path)
+        if own is None or own.runpath or not own.rpath:
+            return loader.inherited
+        mine = self._expand(own.rpath, loader.path.rpartition("/")[0])
+        return tuple(dict.fromkeys((*mine, *loader.inherited)))
+
+    def _first(self, directories: Iterable[str], name: str) -> str | None:
+        for directory in directories:
+            path = f"{directory}/{name}" if name else directory
+            if path.startswith("/") and self.read(path) is not None:
+                return path
+        return None
+
+    def _default(self, name: str) -> str | None:
+        if name not in self._by_default:
+            self._by_default[name] = self._first(self._defaults, name)
+        return self._by_default[name]
+
+    def _expand(self, parts: tuple[str, ...], origin: str) -> tuple[str, ...]:
+        """Dynamic string tokens (ld.so(8)). ``$LIB`` was fixed when the loader was built."""
+        triplet = _MULTIARCH.get(self.kind.name, "")
+        libs = [f"lib/{triplet}", "lib64", "lib"] if self.kind.bits == 64 else ["lib", "lib32"]
+        found: list[str] = []
+        for part in parts:
+            text = part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+            text = text.replace("${PLATFORM}", self.kind.name).replace("$PLATFORM", self.kind.name)
+            if "$LIB" in text or "${LIB}" in text:
+                found += [text.replace("${LIB}", lib).replace("$LIB", lib) for lib in libs]
+            else:
+                found.append(text)
+        return tuple(found)
+
+
+def _default_directories(root: Root, kind: Kind) -> tuple[str, ...]:
+    """Where ld.so looks last: what ldconfig was told to index, then the trusted directories."""
+    triplet = _MULTIARCH.get(kind.name)
+    directories = list(_ld_so_conf(root, "/etc/ld.so.conf", 8))
+    if triplet:
+        directories += [f"/lib/{triplet}", f"/usr/lib/{triplet}"]
+    if kind.bits == 64:
+        directories += ["/lib64", "/usr/lib64"]
+    directories += ["/lib", "/usr/lib"]
+    musl = root.at(f"/etc/ld-musl-{kind.name}.path")
+    if Path(musl).is_file():
+        directories += re.split(r"[:\n]+", Path(musl).read_text("utf-8", "replace").strip())
+    elif root.exists(f"/lib/ld-musl-{kind.name}.so.1"):
+        directories.append("/usr/local/lib")
+    return tuple(dict.fromkeys(directories))
+
+
+def _ld_so_conf(root: Root, path: str, depth: int) -> Iterator[str]:
+    """The directories of an ld.so.conf and of what it includes (ldconfig(8))."""
+    try:
+        text = Path(root.at(path)).read_text("utf-8", "replace")
+    except OSError:
+        return
+    for raw in text.splitlines():
+        line = raw.partition("#")[0].strip()
+        words = line.split()
+        if words[:1] == ["include"] and depth > 0:
+            for pattern in words[1:]:
+                for name in _glob(root, pattern if pattern[0] == "/" else f"/etc/{pattern}"):
+                    yield from _ld_so_conf(root, name, depth - 1)
+        elif line.startswith("/"):
+            yield line.partition("=")[0].rstrip()
+
+
+def _glob(root: Root, pattern: str) -> list[str]:
+    """Paths that match a pattern whose last component alone holds wildcards."""
+    import fnmatch
+
+    directory, _, name = pattern.rpartition("/")
+    try:
+        entries = os.listdir(root.at(directory))  # noqa: PTH208
+    except OSError:
+        return []
+    return [f"{directory}/{entry}" for entry in sorted(fnmatch.filter(entries, name))]
+
+
+class _Walk:
+    """Follow DT_NEEDED from the files of an environment, breadth first."""
+
+    def __init__(self, loader: _Loader, inside: set[str]) -> None:
+        self._loader = loader
+        self._inside = inside
+        self._loaded: set[str] = set()
+        self._seen: set[_Object] = set()
+        self.found: set[str] = set()
+        self.absent: dict[str, set[str]] = {}
+        self.driver: dict[str, set[str]] = {}
+
+    def preload(self, executable: str) -> tuple[str, ...]:
+        """Load the program itself: what it loads is there for everything that follows.
+
+        Gives the RPATH of the executable, which ld.so also tries for what is loaded later.
+        """
+        start = _Object(executable)
+        loaded = self.follow([start])
+        for path in loaded:
+            own = self._loader.read(path)
+            self._loaded.add((own.soname if own else None) or path.rpartition("/")[2])
+        own = self._loader.read(executable)
+        if own and own.interp:
+            self._loaded.add(own.interp.rpartition("/")[2])
+            self._note(own.interp)
+        return self._loader.handed_down(start)
+
+    def follow(self, start: Iterable[_Object]) -> set[str]:
+        """Load *start* and all they need; the paths of what was loaded."""
+        queue = list(start)
+        loaded: set[str] = set()
+        while queue:
+            current = queue.pop()
+            if current in self._seen:
+                continue
+            self._seen.add(current)
+            loaded.add(current.path)
+            own = self._loader.read(current.path)
+            handed_down = self._loader.handed_down(current)
+            for name in own.needed if own else ():
+                path = self._resolve(name, current)
+                if path is not None:
+                    queue.append(_Object(path, handed_down))
+        return loaded
+
+    def _resolve(self, name: str, current: _Object) -> str | None:
+        if name in self._loaded:
+            return None
+        if _DRIVER.fullmatch(name):
+            self.driver.setdefault(name, set()).add(current.path)
+            return None
+        path = self._loader.find(name, current)
+        if path is None:
+            self.absent.setdefault(name, set()).add(current.path)
+            return None
+        self._note(path)
+        return path
+
+    def _note(self, path: str) -> None:
+        if self._loader.root.real(path) not in self._inside:
+            self.found.add(path)
+
+
+def libraries(
+    files: Iterable[Path | str], *, root: Root | None = None, executable: str | None = None
+) -> LibraryScan:
+    """The libraries outside *files* that loading all of *files* would load.
+
+    :param files: absolute paths as seen inside *root*; what is not ELF is passed over.
+    :param executable: the interpreter: what it has loaded is there for every extension.
+    """
+    root = root or Root()
+    objects: dict[str, Needs] = {}
+    for file in files:
+        path = str(file)
+        if not path.endswith(_NEVER_ELF) and (found := needs(root.at(path))):
+            objects[path] = found
+    kind = _kind(objects, executable, root)
+    if kind is None:
+        return LibraryScan(system=frozenset(), found=frozenset())
+    ours = {path: own for path, own in objects.items() if own.kind == kind}
+    names = {own.soname for own in ours.values() if own.soname}
+    names |= {path.rpartition("/")[2] for path in ours}
+    walk = _Walk(_Loader(root, kind), {root.real(path) for path in ours})
+    inherited = walk.preload(executable) if executable else ()
+    walk.follow(_Object(path, inherited) for path in ours)
+    return _summary(walk, ours, names, root, len(objects) - len(ours))
+
+
+def _kind(objects: dict[str, Needs], executable: str | None, root: Root) -> Kind | None:
+    """The kind of the process: the interpreter's, else that of most of the files."""
+    if executable is not None and (own := needs(root.at(executable))):
+        return own.kind
+    counts = Counter(own.kind for own in objects.values())
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _summary(
+    walk: _Walk, ours: dict[str, Needs], names: set[str], root: Root, foreign: int
+) -> LibraryScan:
+    def rows(table: dict[str, set[str]], inside: bool | None = None) -> dict[str, list[str]]:
+        return {
+            name: sorted(users)
+            for name, users in sorted(table.items())
+            if inside is None or (name in names) is inside
+        }
+
+    return LibraryScan(
+        system=frozenset(root.real(path) for path in walk.found),
+        found=frozenset(walk.found),
+        inside=rows(walk.absent, inside=True),
+        driver=rows(walk.driver),
+        missing=rows(walk.absent, inside=False),
+        scanned=len(ours),
+        foreign=foreign,
+    )

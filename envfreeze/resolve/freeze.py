@@ -1,0 +1,427 @@
+"""Snapshot to lock: each thing found is proved, packed, or named with the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from envfreeze.errors import ArtifactError, printable
+from envfreeze.model.identity import (
+    environment_id,
+    normalize,
+    system_digest,
+    versioned_wrapper,
+)
+from envfreeze.model.lock import (
+    LOCK_VERSION,
+    SCHEMA,
+    Artifact,
+    Lock,
+    Loose,
+    LooseSite,
+    Machine,
+    Package,
+    PackageFacts,
+    PackageTool,
+    Tool,
+    Unproved,
+)
+from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
+from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
+from envfreeze.progress import Progress
+from envfreeze.resolve import pack
+from envfreeze.resolve.index import Index
+from envfreeze.resolve.machine import MachineLayers, lock_machine
+from envfreeze.resolve.wheels import NotProved, Verdict, WheelProof, prove_all
+from envfreeze.store import Cache, Sidecar, kept
+
+CREATED_BY = "envfreeze"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What freezing may use."""
+
+    index: Index
+    cache: Cache
+    sidecar: Sidecar
+    progress: Progress
+    offline: bool = False
+    pack: bool = True
+
+
+@dataclass(slots=True)
+class Kept:
+    """Bytes in the cache that the lock wants beside it."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """The lock, and what a person is told about how it came to be."""
+
+    lock: Lock
+    found: int
+    counts: Counter[str]
+    """How many distributions are proved, packed, kept as files, unproved, shadowed."""
+    problems: list[str]
+    """Indexes that did not answer, notes on pip's settings."""
+
+
+def freeze(snapshot: Snapshot, means: Means) -> Frozen:
+    """Make the lock of *snapshot*. Packed bytes are in the cache; the caller keeps them.
+
+    :raises ArtifactError: a file changed while it was being packed.
+    """
+    seen = survey(snapshot)
+    verdicts = _prove(seen, snapshot, means)
+    made = _Packages(snapshot, means)
+    with means.progress.task("pack", len(seen.seen)) as advance:
+        for item, verdict in zip(seen.seen, verdicts, strict=True):
+            made.add(item, verdict)
+            advance(1)
+    loose = [site for site in (_loose(s, means) for s in seen.sites) if site is not None]
+    layers = lock_machine(snapshot, seen, means)
+    lock = _lock(snapshot, seen, made, loose, layers)
+    return Frozen(
+        lock=lock,
+        found=seen.found,
+        counts=_count(lock, seen),
+        problems=list(means.index.problems) if not means.offline else [],
+    )
+
+
+def _prove(seen: Survey, snapshot: Snapshot, means: Means) -> list[Verdict]:
+    with means.progress.task("prove", len(seen.seen)) as advance:
+        return prove_all(
+            [item.dist for item in seen.seen],
+            means.index,
+            means.cache,
+            offline=means.offline,
+            on_done=lambda _name: advance(1),
+            yields=[frozenset(item.yields) for item in seen.seen],
+            accepts=Accepts(snapshot),
+        )
+
+
+class Accepts:
+    """Whether the captured interpreter could take a wheel, judged by its file name."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        facts = snapshot.interpreter
+        major, minor = facts.version.split(".")[:2]
+        self._pythons = {
+            f"py{major}",
+            f"py{major}{minor}",
+            f"cp{major}{minor}",
+            f"pp{major}{minor}",
+        }
+        self._minor = int(minor) if minor.isdigit() else 0
+        self._machine = facts.machine.lower().replace("amd64", "x86_64")
+
+    def __call__(self, filename: str) -> bool:
+        parts = filename.removesuffix(".whl").rsplit("-", 3)
+        if len(parts) != 4:
+            return False
+        _, pythons, abis, platforms = parts
+        python = any(tag in self._pythons for tag in pythons.split("."))
+        stable = "abi3" in abis.split(".") and any(
+            tag.startswith("cp3") and tag[3:].isdigit() and int(tag[3:]) <= self._minor
+            for tag in pythons.split(".")
+        )
+        platform = any(
+            tag == "any" or tag.endswith((self._machine, "universal2"))
+            for tag in platforms.split(".")
+        )
+        return (python or stable or pythons.startswith("py")) and platform
+
+
+class _Packages:
+    """Collects the packages of a lock and what had to be left out."""
+
+    def __init__(self, snapshot: Snapshot, means: Means) -> None:
+        self._means = means
+        self._facts = snapshot.interpreter
+        self._layouts = {
+            site.path: pack.layout(site, snapshot.interpreter) for site in snapshot.sites
+        }
+        self.packages: list[Package] = []
+        self.unproved: list[Unproved] = []
+        self.findings: list[Finding] = []
+
+    def add(self, item: Seen, verdict: Verdict) -> None:
+        self._report(item)
+        if isinstance(verdict, WheelProof):
+            if verdict.candidate.local and not self._means.pack:
+                self.unproved.append(self._unproved(item, "its wheel is a file of this machine"))
+            else:
+                self.packages.append(self._proved(item, verdict))
+            return
+        packed = self._packed(item, verdict) if self._means.pack else None
+        if packed is not None:
+            self.packages.append(packed)
+        else:
+            self.unproved.append(self._unproved(item, verdict.reason))
+
+    def _proved(self, item: Seen, proof: WheelProof) -> Package:
+        candidate = proof.candidate
+        if candidate.local:
+            # A wheel that lies on this machine: its own bytes are kept, a path proves nothing
+            # to another machine.
+            return self._local(item, proof)
+        artifact = Artifact(
+            name=candidate.filename,
+            url=candidate.url,
+            size=proof.size,
+            hashes={"sha256": proof.sha256},
+        )
+        facts = self._package_facts(item, "proved", proof.evidence)
+        if proof.direct:
+            return self._package(item, facts, archive=artifact)
+        return self._package(item, facts, wheel=artifact, index=candidate.index)
+
+    def _local(self, item: Seen, proof: WheelProof) -> Package:
+        from envfreeze.resolve.http import local_path
+
+        path = local_path(proof.candidate.url)
+        if path is None:
+            raise ArtifactError(f"{proof.candidate.filename} is local, but not a file")
+        cache = self._means.cache
+        if cache.find(proof.sha256, proof.size) is None and cache.add(path)[0] != proof.sha256:
+            raise ArtifactError(f"{path} changed while it was being captured")
+        artifact = kept(cache, self._means.sidecar, proof.sha256, proof.candidate.filename)
+        evidence = f"kept: {proof.evidence}"
+        return self._package(item, self._package_facts(item, "packed", evidence), wheel=artifact)
+
+    def _packed(self, item: Seen, verdict: NotProved) -> Package | None:
+        dist = item.dist
+        try:
+            sha256 = self._pack(item)
+        except ArtifactError as error:
+            self.findings.append(
+                Finding(kind="not-packed", place=f"{dist.site}/{dist.info}", detail=str(error))
+            )
+            return None
+        name = pack.wheel_name(dist, self._facts)
+        artifact = kept(self._means.cache, self._means.sidecar, sha256, name)
+        evidence = f"rebuilt from the installed files: {printable(verdict.reason)}"
+        return self._package(item, self._package_facts(item, "packed", evidence), wheel=artifact)
+
+    def _pack(self, item: Seen) -> str:
+        """The packed wheel's sha256; one that was packed before from the same bytes is reused."""
+        cache = self._means.cache
+        key = hashlib.sha256(
+            f"{item.dist.info}\0{item.tree}\0{item.dist.tags}".encode()
+        ).hexdigest()
+        known = cache.read_note("packs", key)
+        if known is not None and cache.find(known.decode("ascii", "replace")) is not None:
+            return known.decode("ascii")
+        sha256, _ = pack.pack_wheel(item.dist, self._layouts[item.dist.site], cache)
+        cache.write_note("packs", key, sha256.encode())
+        return sha256
+
+    def _package(
+        self,
+        item: Seen,
+        facts: PackageFacts,
+        *,
+        wheel: Artifact | None = None,
+        archive: Artifact | None = None,
+        index: str | None = None,
+    ) -> Package:
+        return Package(
+            name=item.name,
+            version=item.dist.version if facts.version is None else None,
+            index=index,
+            archive=archive,
+            wheels=[wheel] if wheel is not None else [],
+            tool=PackageTool(envfreeze=facts),
+        )
+
+    def _package_facts(self, item: Seen, proof: str, evidence: str) -> PackageFacts:
+        dist = item.dist
+        return PackageFacts(
+            proof="proved" if proof == "proved" else "packed",
+            evidence=evidence,
+            tree=item.tree,
+            version=None if pack.is_version(dist.version) else dist.version,
+            info=dist.info,
+            site=dist.site,
+            installer=dist.installer,
+            requested=dist.requested,
+            direct_url=_without_credentials(dist.direct_url),
+            wrapper_copies=_wrapper_copies(dist),
+            yields=list(item.yields),
+        )
+
+    def _unproved(self, item: Seen, reason: str) -> Unproved:
+        return Unproved(
+            name=item.dist.name,
+            version=item.dist.version,
+            site=item.dist.site,
+            info=item.dist.info,
+            reason=printable(reason),
+            tree=item.tree,
+        )
+
+    def _report(self, item: Seen) -> None:
+        place = f"{item.dist.site}/{item.dist.info}"
+        for kind, files, said in (
+            ("edited-files", item.edited, "not as its RECORD says"),
+            ("missing-files", item.missing, "in its RECORD but not on the disk"),
+        ):
+            if files:
+                shown = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
+                self.findings.append(
+                    Finding(
+                        kind=kind,
+                        place=place,
+                        detail=f"{_files(len(files))} {said}: {shown}",
+                        advice="kept as they are on the disk",
+                    )
+                )
+        if _is_editable(item.dist):
+            self.findings.append(
+                Finding(
+                    kind="editable",
+                    place=place,
+                    detail="an editable install: its source tree is not in this lock",
+                    advice="install it as a wheel, or keep its repository beside the lock",
+                )
+            )
+
+
+def _files(count: int) -> str:
+    return f"{count} file" if count == 1 else f"{count} files"
+
+
+def _wrapper_copies(dist: Dist) -> dict[str, list[str]]:
+    copies: dict[str, list[str]] = {}
+    for row in dist.rows or ():
+        if row.scheme == "scripts" and row.path not in dist.wrappers:
+            original = versioned_wrapper(row.path, dist.wrappers)
+            if original is not None:
+                copies.setdefault(original, []).append(row.path)
+    return {name: sorted(copies[name]) for name in sorted(copies)}
+
+
+def _is_editable(dist: Dist) -> bool:
+    return bool(dist.direct_url and '"editable"' in dist.direct_url and "true" in dist.direct_url)
+
+
+def _without_credentials(direct_url: str | None) -> str | None:
+    """direct_url.json as it was, but for a password or token in its URL."""
+    if direct_url is None:
+        return None
+    import json
+
+    from envfreeze.resolve.http import strip_credentials
+
+    try:
+        document = json.loads(direct_url)
+    except ValueError:
+        return direct_url
+    url = document.get("url") if isinstance(document, dict) else None
+    if not isinstance(url, str) or strip_credentials(url) == url:
+        return direct_url
+    return json.dumps({**document, "url": strip_credentials(url)}, sort_keys=True)
+
+
+def _loose(site: Site, means: Means) -> LooseSite | None:
+    entry = as_loose(site)
+    if not entry.files:
+        return None
+    if not means.pack:
+        return entry
+    key = hashlib.sha256(
+        repr([(f.path, f.sha256, f.link) for f in entry.files]).encode()
+    ).hexdigest()
+    known = means.cache.read_note("packs", key)
+    sha256 = known.decode("ascii", "replace") if known else ""
+    if not sha256 or means.cache.find(sha256) is None:
+        sha256, _ = pack.pack_loose(site, means.cache)
+        means.cache.write_note("packs", key, sha256.encode())
+    archive = kept(means.cache, means.sidecar, sha256, "unowned-files.tar.gz")
+    return LooseSite(site=entry.site, archive=archive, files=entry.files)
+
+
+def _stranded(seen: Survey) -> Iterable[Unproved]:
+    for dist in seen.stranded:
+        yield Unproved(
+            name=dist.name,
+            version=dist.version,
+            site=dist.site,
+            info=dist.info,
+            reason="it is on sys.path through PYTHONPATH or a .pth file, outside the environment",
+        )
+
+
+def _shadowed(seen: Survey) -> Iterable[Finding]:
+    for dist in seen.shadowed:
+        yield Finding(
+            kind="shadowed",
+            place=f"{dist.site}/{dist.info}",
+            detail=f"another {dist.name} stands earlier on sys.path: never imported, not kept",
+        )
+
+
+def _lock(
+    snapshot: Snapshot,
+    seen: Survey,
+    made: _Packages,
+    loose: list[LooseSite],
+    machine: MachineLayers,
+) -> Lock:
+    unproved = sorted([*made.unproved, *_stranded(seen)], key=lambda u: (normalize(u.name), u.site))
+    findings = [*snapshot.findings, *made.findings, *_shadowed(seen), *machine.findings]
+    layers = {
+        **layers_of(snapshot, seen),
+        "system": system_digest(machine.system.packages),
+    }
+    hermetic = (
+        not unproved
+        and not machine.system.unproved
+        and machine.interpreter.origin != "unpacked"
+        and all(site.archive is not None for site in loose)
+        and not any(finding.kind in OPEN for finding in findings)
+    )
+    loose_dists = [
+        Loose(name=d.name, version=d.version, site=d.site, info=d.info) for d in seen.loose_dists
+    ]
+    version = snapshot.interpreter.version.split(".")
+    return Lock(
+        lock_version=LOCK_VERSION,
+        created_by=CREATED_BY,
+        requires_python=f"=={version[0]}.{version[1]}.*",
+        packages=sorted(made.packages, key=lambda package: package.name),
+        tool=Tool(
+            envfreeze=Machine(
+                schema=SCHEMA,
+                id=environment_id(layers),
+                hermetic=hermetic,
+                layers=dict(sorted(layers.items())),
+                interpreter=machine.interpreter,
+                system=machine.system,
+                environment=dict(sorted(snapshot.environment.items())),
+                loose_dists=sorted(loose_dists, key=lambda d: (normalize(d.name), d.site, d.info)),
+                loose=sorted(loose, key=lambda site: site.site),
+                unproved=unproved,
+                findings=sorted(findings, key=lambda f: (f.kind, f.place, f.detail)),
+            )
+        ),
+    )
+
+
+OPEN = frozenset({"editable", "not-utf8", "unreadable", "missing-library"})
+"""Findings that leave something of the environment outside the lock."""
+
+
+def _count(lock: Lock, seen: Survey) -> Counter[str]:
+    counts: Counter[str] = Counter(package.facts.proof for package in lock.packages)
+    counts["kept as files"] = len(lock.machine.loose_dists)
+    counts["unproved"] = len(lock.machine.unproved)
+    counts["shadowed"] = len(seen.shadowed)
+    return counts

@@ -1,0 +1,285 @@
+"""Keep what cannot be proved: a wheel rebuilt from the installed files, a tar of unowned ones.
+
+Both are deterministic: sorted members, fixed times, modes reduced to executable or not.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import os.path
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from envfreeze.errors import ArtifactError
+from envfreeze.model.identity import normalize, owned_rows
+from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site
+from envfreeze.probe import files as probe_files
+from envfreeze.store import CHUNK, BlobWriter, Cache
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time a zip can hold."""
+
+WHEEL = b"Wheel-Version: 1.0\nGenerator: envfreeze\nRoot-Is-Purelib: %s\n%s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where the files of a site directory's distributions lie, and who runs its scripts."""
+
+    site: Path
+    prefix: Path | None
+    headers: Path | None
+    interpreters: frozenset[str]
+
+    def full(self, row: Row, name: str) -> Path:
+        """The file of *row* on the disk. The probe has placed it below one of the roots."""
+        roots = {
+            "site": self.site,
+            "scripts": self.prefix and self.prefix / "bin",
+            "data": self.prefix,
+            "headers": self.headers and self._headers_of(self.headers, name, row.path),
+        }
+        root = roots.get(row.scheme)
+        if root is None:
+            raise ArtifactError(f"{row.scheme}/{row.path} of {name} has no place on this machine")
+        return root / row.path
+
+    @staticmethod
+    def _headers_of(headers: Path, name: str, path: str) -> Path:
+        """Headers lie below a directory named after the distribution, variously spelt."""
+        if headers.is_dir():
+            for entry in sorted(headers.iterdir()):
+                if normalize(entry.name) == normalize(name) and (entry / path).exists():
+                    return entry
+        return headers / name
+
+
+def layout(site: Site, facts: Interpreter) -> Layout:
+    """The layout of *site* under the interpreter that was captured."""
+    prefix = Path(site.prefix) if site.prefix else None
+    tag = "python" + ".".join(facts.version.split(".")[:2])
+    headers = None
+    if prefix is not None:
+        in_venv = facts.venv and str(prefix) == facts.prefix
+        headers = prefix / "include" / ("site/" + tag if in_venv else tag + facts.abiflags)
+    spelt = [facts.executable, facts.base_executable, f"{facts.scripts}/python"]
+    directories = [os.path.dirname(path) for path in spelt]  # noqa: PTH120 - kept as spelt
+    return Layout(
+        site=Path(site.path),
+        prefix=prefix,
+        headers=headers,
+        interpreters=frozenset([*directories, *map(os.path.realpath, directories)]),
+    )
+
+
+def wheel_name(dist: Dist, facts: Interpreter) -> str:
+    """A file name for the wheel of *dist* that pip and uv can read (PEP 427, PEP 491)."""
+    name = normalize(dist.name).replace("-", "_")
+    version = dist.version.replace("-", "_")
+    if not is_version(dist.version):
+        version = "0+" + (re.sub(r"[^a-z0-9]+", ".", dist.version.lower()).strip(".") or "unknown")
+    build = f"-{dist.build}" if dist.build and re.fullmatch(r"\d[0-9a-z_]*", dist.build) else ""
+    return f"{name}-{version}{build}-{_compressed_tags(dist, facts)}.whl"
+
+
+def is_version(text: str) -> bool:
+    """Whether *text* is a version that PEP 440 knows."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def _compressed_tags(dist: Dist, facts: Interpreter) -> str:
+    """The tag set of WHEEL as a file name spells it."""
+    triples = [
+        tag.split("-")
+        for tag in dist.tags
+        if re.fullmatch(r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+){2}", tag)
+    ]
+    if triples:
+        return "-".join(".".join(dict.fromkeys(part)) for part in zip(*triples, strict=True))
+    if any(row.path.endswith((".so", ".pyd")) for row in dist.rows or ()):
+        tag = "cp" + "".join(facts.version.split(".")[:2])
+        return f"{tag}-{tag}{facts.abiflags}-{re.sub(r'[^A-Za-z0-9]', '_', facts.platform)}"
+    return "py3-none-any"
+
+
+def pack_wheel(dist: Dist, place: Layout, cache: Cache) -> tuple[str, int]:
+    """Rebuild a wheel of *dist* from the installed files; its ``(sha256, size)`` in the cache.
+
+    Files that RECORD names and the disk lacks are left out; wrappers, ``.pyc`` and the
+    installer's own files are not part of a wheel.
+
+    :raises ArtifactError: a file changed since it was looked at, or cannot be read.
+    """
+    with (
+        cache.writing() as blob,
+        zipfile.ZipFile(_Seekless(blob), "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        record = [_pack_row(archive, dist, row, place) for row in _wheel_rows(dist)]
+        if not any(name == f"{dist.info}/WHEEL" for name, _, _ in record):
+            record.append(_pack_bytes(archive, f"{dist.info}/WHEEL", _wheel_file(dist)))
+        _pack_bytes(archive, f"{dist.info}/RECORD", _record(record, dist.info))
+    return blob.sha256, blob.size
+
+
+class _Seekless(io.RawIOBase):
+    """A write-only stream for zipfile: it then writes sizes behind the data, never seeks."""
+
+    def __init__(self, blob: BlobWriter) -> None:
+        self._blob = blob
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._blob.write(bytes(data))
+
+
+_Recorded = tuple[str, str, int]
+"""Name in the wheel, sha256 hex, size."""
+
+
+def _wheel_rows(dist: Dist) -> list[Row]:
+    """What goes into the wheel, metadata last as PEP 427 advises."""
+    rows = [row for row in owned_rows(dist) if row.sha256 is not None]
+    return sorted(
+        rows, key=lambda row: (row.path.startswith(dist.info + "/"), row.scheme, row.path)
+    )
+
+
+def _member(name: str, executable: bool) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = 3
+    info.external_attr = (0o100755 if executable else 0o100644) << 16
+    return info
+
+
+def _pack_bytes(archive: zipfile.ZipFile, name: str, data: bytes) -> _Recorded:
+    archive.writestr(_member(name, False), data)
+    return name, hashlib.sha256(data).hexdigest(), len(data)
+
+
+def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> _Recorded:
+    data_directory = re.sub(r"\.dist-info$", ".data", dist.info)
+    name = row.path if row.scheme == "site" else f"{data_directory}/{row.scheme}/{row.path}"
+    path = place.full(row, dist.name)
+    digest = hashlib.sha256()
+    size = 0
+    info = _member(name, row.executable)
+    info.file_size = row.size or 0  # zipfile chooses zip64 by it.
+    try:
+        with path.open("rb") as source, archive.open(info, "w") as member:
+            for chunk in _chunks(source, row, place):
+                member.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}", hint="Try again.") from error
+    if digest.hexdigest() != row.sha256:
+        raise ArtifactError(
+            f"{path} changed while it was being captured", hint="Let it settle and capture again."
+        )
+    return name, digest.hexdigest(), size
+
+
+def _chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
+    """The file as a wheel carries it: scripts with ``#!python`` for the environment's path."""
+    if row.scheme == "scripts":
+        yield bytes(probe_files.neutral(source.read(), place.interpreters))  # type: ignore[no-untyped-call]
+        return
+    while chunk := source.read(CHUNK):
+        yield chunk
+
+
+def _wheel_file(dist: Dist) -> bytes:
+    """A WHEEL file for a distribution that has lost its own."""
+    native = any(row.path.endswith(".so") for row in dist.rows or ())
+    tags = b"".join(b"Tag: %s\n" % tag.encode() for tag in dist.tags or ["py3-none-any"])
+    return WHEEL % (b"false" if native else b"true", tags)
+
+
+def _record(members: Iterable[_Recorded], info: str) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for name, sha256, size in members:
+        digest = base64.urlsafe_b64encode(bytes.fromhex(sha256)).rstrip(b"=").decode()
+        writer.writerow((name, f"sha256={digest}", size))
+    writer.writerow((f"{info}/RECORD", "", ""))
+    return out.getvalue().encode("utf-8", "surrogateescape")
+
+
+def pack_loose(site: Site, cache: Cache) -> tuple[str, int]:
+    """A tar.gz of the unowned files of *site*; its ``(sha256, size)`` in the cache.
+
+    :raises ArtifactError: a file changed since it was looked at, or cannot be read.
+    """
+    with (
+        cache.writing() as blob,
+        gzip.GzipFile(
+            fileobj=_Seekless(blob), mode="wb", compresslevel=6, mtime=0, filename=""
+        ) as zipped,
+        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for entry in sorted(site.loose, key=lambda entry: entry.path):
+            if entry.link is not None or entry.sha256 is not None:
+                _add_loose(tar, Path(site.path), entry)
+    return blob.sha256, blob.size
+
+
+def _add_loose(tar: tarfile.TarFile, root: Path, entry: LooseFile) -> None:
+    member = tarfile.TarInfo(entry.path)
+    if entry.link is not None:
+        member.type = tarfile.SYMTYPE
+        member.linkname = entry.link
+        tar.addfile(member)
+        return
+    member.mode = 0o755 if entry.executable else 0o644
+    member.size = entry.size
+    try:
+        with (root / entry.path).open("rb") as file:
+            checked = _Checked(file)
+            tar.addfile(member, checked)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot read {root / entry.path}: {error.strerror or error}", hint="Capture again."
+        ) from error
+    if checked.sha256 != entry.sha256:
+        raise ArtifactError(
+            f"{root / entry.path} changed while it was being captured",
+            hint="Let it settle and capture again.",
+        )
+
+
+class _Checked(io.RawIOBase):
+    """Reads through to a file and digests what was read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()

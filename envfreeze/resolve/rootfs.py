@@ -1,0 +1,70 @@
+"""A root directory, and the paths in it as programs of that system see them.
+
+A container's or another machine's root holds absolute links (``/etc/alternatives/...``); the
+kernel would follow them within that root, so must we: never onto the machine we run on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_MAX_LINKS = 40
+"""What Linux follows before it gives up (path_resolution(7))."""
+
+
+class Root:
+    """Resolve absolute POSIX paths inside one root directory."""
+
+    def __init__(self, path: Path | str = "/") -> None:
+        self.path = Path(path)
+        self._prefix = "" if str(path) == "/" else str(path).rstrip("/")
+        self._directories: dict[str, str] = {"/": "/"}
+
+    def real(self, path: str) -> str:
+        """*path* with every link followed, still as seen from inside the root."""
+        return self._follow(path, _MAX_LINKS)
+
+    def entry(self, path: str) -> str:
+        """*path* with the links of its directories followed, but not its own."""
+        head, _, name = path.rstrip("/").rpartition("/")
+        directory = self._directory(head or "/", _MAX_LINKS)
+        return f"{directory.rstrip('/')}/{name}"
+
+    def host(self, path: str) -> str:
+        """Where a resolved *path* lies for us who stand outside."""
+        return (self._prefix + path) or "/"
+
+    def at(self, path: str) -> str:
+        """The file that *path* means, links followed, as we can open it."""
+        return self.host(self.real(path)) if self._prefix else path
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(self.at(path))
+
+    def _directory(self, path: str, budget: int) -> str:
+        known = self._directories.get(path)
+        if known is None:
+            known = self._directories[path] = self._follow(path, budget)
+        return known
+
+    def _follow(self, path: str, budget: int) -> str:
+        normal = os.path.normpath("/" + path.lstrip("/")) if ".." not in path else path
+        head, _, name = normal.rstrip("/").rpartition("/")
+        if not name:
+            return "/"
+        parent = self._directory(head or "/", budget)
+        if name == ".":
+            return parent
+        if name == "..":
+            return parent.rpartition("/")[0] or "/"
+        here = f"{parent.rstrip('/')}/{name}"
+        try:
+            target = os.readlink(self._prefix + here)  # noqa: PTH115 - the fast path
+        except OSError:
+            return here
+        if budget <= 0:
+            return here
+        if not target.startswith("/"):
+            target = f"{parent}/{target}"
+        return self._follow(target, budget - 1)

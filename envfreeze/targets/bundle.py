@@ -1,0 +1,155 @@
+"""The probe as one ``python -c`` program, and its answer read back.
+
+The program carries the probe's modules as compressed text, so nothing has to exist in the
+target but an interpreter. It first cuts sys.path down to the standard library (a ``json.py``
+in the working directory or on PYTHONPATH must not be imported), then runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import secrets
+import zlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from envfreeze.errors import TargetError
+from envfreeze.model.snapshot import SCHEMA, Snapshot
+
+FLAGS = ("-S", "-B")
+"""No ``site`` (no .pth line, no sitecustomize is run), no bytecode written."""
+
+OLDEST = (3, 6)
+
+# Python 2 must be able to parse this, to say that it is Python 2.
+_PROGRAM = """\
+import sys
+M = {marker!r}
+if sys.version_info[:2] < {oldest!r}:
+    V = "%d.%d.%d" % tuple(sys.version_info[:3])
+    sys.stdout.write("\\n" + M + '{{"too_old": "' + V + '"}}' + M + "\\n")
+    sys.exit(0)
+P = list(sys.path)
+E = sys.modules["encodings"].__file__.replace("\\\\", "/").rsplit("/", 2)[0]
+Z = E.rsplit("/", 2)[0]
+sys.path[:] = [p for p in P if p == E or p.startswith(E + "/") or p.endswith("/lib-dynload")
+               or (p.endswith(".zip") and p.rsplit("/", 1)[0] in (E.rsplit("/", 1)[0], Z))]
+F = ("BuiltinImporter", "FrozenImporter", "PathFinder")
+sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") in F]
+import base64, json, types, zlib
+S = json.loads(zlib.decompress(base64.b64decode({payload!r})).decode("utf-8"))
+R = S.pop("request")
+if R.pop("more", False):
+    R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
+def load(name, text):
+    module = types.ModuleType("envfreeze_probe" + name)
+    module.__package__ = "envfreeze_probe"
+    if not name:
+        module.__path__ = []
+    sys.modules[module.__name__] = module
+    exec(compile(text, "<envfreeze probe%s>" % name, "exec"), module.__dict__)
+    if name:
+        setattr(sys.modules["envfreeze_probe"], name[1:], module)
+for name, text in S["modules"]:
+    load(name, text)
+sys.modules["envfreeze_probe.main"].run(R, P)
+"""
+
+MODULES = (
+    "",
+    ".machine",
+    ".files",
+    ".metadata",
+    ".sitepath",
+    ".dists",
+    ".interpreter",
+    ".system",
+    ".main",
+)
+"""In the order in which they import one another."""
+
+
+@functools.cache
+def _sources() -> list[tuple[str, str]]:
+    package = resources.files("envfreeze.probe")
+    return [
+        (name, (package / f"{name[1:] or '__init__'}.py").read_text("utf-8")) for name in MODULES
+    ]
+
+
+class Question:
+    """One probe to run: the program, and how to find its answer among other output."""
+
+    def __init__(self, request: Mapping[str, Any] | None = None, *, more: bool = False) -> None:
+        """
+        :param request: what the probe is asked, beside the marker.
+        :param more: the program reads further request keys, as JSON, from its standard input.
+        """
+        self.marker = f"envfreeze-{secrets.token_hex(16)}"
+        asked = {**(request or {}), "marker": self.marker, "more": more}
+        payload = json.dumps({"modules": _sources(), "request": asked}).encode()
+        packed = base64.b64encode(zlib.compress(payload, 9)).decode("ascii")
+        self.program = _PROGRAM.format(marker=self.marker, oldest=OLDEST, payload=packed)
+
+    def argv(self, python: str) -> list[str]:
+        """The command line that asks it of the interpreter *python*."""
+        return [python, *FLAGS, "-c", self.program]
+
+    def answer(self, output: bytes, place: str) -> Observation:
+        """Read the answer out of everything that was printed.
+
+        :raises TargetError: there is none, it is an error, or it is not a snapshot.
+        """
+        frame = self.marker.encode("ascii")
+        parts = output.split(frame)
+        if len(parts) < 3:
+            raise TargetError(
+                f"{place} gave no answer to the probe",
+                hint="Check that it is a working Python: run it with -c 'print(1)'.",
+            )
+        return _read(parts[1], place)
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """A snapshot, and what may be remembered to take the next one faster."""
+
+    snapshot: Snapshot
+    remember: dict[str, dict[str, str | None]]
+
+
+class _Answer(Snapshot, frozen=True, kw_only=True):
+    remember: dict[str, dict[str, str | None]] = msgspec.field(default_factory=dict)
+
+
+class _Failure(msgspec.Struct):
+    too_old: str | None = None
+    error: str | None = None
+    traceback: str = ""
+
+
+def _read(document: bytes, place: str) -> Observation:
+    if len(document) < 65536:
+        failure = msgspec.json.decode(document, type=_Failure)
+        if failure.too_old:
+            raise TargetError(
+                f"{place} is Python {failure.too_old}; envfreeze looks at Python 3.6 and later",
+                hint="Name another interpreter.",
+            )
+        if failure.error:
+            raise TargetError(
+                f"the probe failed in {place}: {failure.error}",
+                hint=f"This is a bug of envfreeze; please report it with:\n{failure.traceback}",
+            )
+    try:
+        answer = msgspec.json.decode(document, type=_Answer)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise TargetError(f"{place} gave an answer that is not a snapshot: {error}") from error
+    if answer.schema != SCHEMA:
+        raise TargetError(f"{place} answered in schema {answer.schema}, not {SCHEMA}")
+    fields = {name: getattr(answer, name) for name in Snapshot.__struct_fields__}
+    return Observation(Snapshot(**fields), answer.remember)

@@ -1,0 +1,302 @@
+"""The commands as functions: capture, build, verify, diff. No printing, no exit."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from envfreeze.diff import compare as comparing
+from envfreeze.diff import view
+from envfreeze.errors import LockError, NotHermeticError, TargetError, UsageError
+from envfreeze.model import lock as locks
+from envfreeze.model.lock import Lock
+from envfreeze.model.snapshot import Interpreter
+from envfreeze.progress import Progress
+from envfreeze.store import Cache, Sidecar, disk_errors, write_atomic
+from envfreeze.targets import local
+
+VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
+"""What a venv can hold; the system below it is the machine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every command runs with."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    cache: Cache = field(default_factory=Cache)
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOptions:
+    """How to capture; the defaults are the command's."""
+
+    offline: bool = False
+    pack: bool = True
+    strict: bool = False
+    rehash: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """A written lock, and what to tell about it."""
+
+    lock: Lock
+    target: local.LocalTarget
+    found: int
+    counts: Mapping[str, int]
+    problems: list[str]
+    packed_bytes: int
+
+
+def load(path: Path | str) -> Lock:
+    """Read a lock file.
+
+    :raises LockError: it is not there, cannot be read, or is not a lock.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise LockError(
+            f"{path}: no such file", hint="Make one first: envfreeze capture -o " + path.name
+        ) from error
+    except OSError as error:
+        raise LockError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LockError(f"{path} is not a lock: it is not UTF-8 text") from error
+    return locks.loads(text, source=str(path))
+
+
+def capture(
+    target: str | None, output: Path, options: CaptureOptions, context: Context
+) -> Captured:
+    """Observe *target*, prove or pack everything, and write the lock to *output*.
+
+    The packed bytes are written before the lock, and the lock replaces an older one whole.
+
+    :raises NotHermeticError: ``strict``, and something is neither proved nor packed; nothing
+        is written then.
+    """
+    from envfreeze.resolve import freeze
+
+    _check_output(output)
+    found = local.find(target, context.environ)
+    with context.progress.task("look"):
+        observation = local.observe(
+            found, environ=context.environ, cache=context.cache, rehash=options.rehash
+        )
+    sidecar = Sidecar(output)
+    index = _index(observation.snapshot.interpreter, context)
+    frozen = freeze.freeze(
+        observation.snapshot,
+        freeze.Means(
+            index=index,
+            cache=context.cache,
+            sidecar=sidecar,
+            progress=context.progress,
+            offline=options.offline,
+            pack=options.pack,
+        ),
+    )
+    if options.strict and not frozen.lock.machine.hermetic:
+        raise _not_hermetic(frozen.lock)
+    packed = _write(frozen.lock, output, sidecar, context)
+    return Captured(
+        lock=frozen.lock,
+        target=found,
+        found=frozen.found,
+        counts=frozen.counts,
+        problems=frozen.problems,
+        packed_bytes=packed,
+    )
+
+
+def _check_output(output: Path) -> None:
+    """Find out before the work, not after it, that the lock has no place to go."""
+    if output.is_dir():
+        raise UsageError(f"{output} is a directory", hint="Name a file: -o env.lock")
+    with disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _index(facts: Interpreter, context: Context):  # type: ignore[no-untyped-def]  # imported late
+    """The indexes as pip of the target is configured to see them."""
+    from envfreeze.resolve.http import Http
+    from envfreeze.resolve.index import Index
+    from envfreeze.resolve.pipconf import read_settings
+
+    settings = read_settings(
+        environ=context.environ, prefix=Path(facts.prefix), pip_sources=[Path(facts.purelib)]
+    )
+    return Index(settings, Http(settings))
+
+
+def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context) -> int:
+    text = locks.dumps(lock)
+    _check_standard(text)
+    packed = [artifact for artifact in locks.artifacts(lock) if artifact.path is not None]
+    for artifact in packed:
+        source = context.cache.find(artifact.sha256)
+        if source is None:
+            raise LockError(f"{artifact.filename} vanished from the cache {context.cache.root}")
+        sidecar.keep(source, artifact)
+    write_atomic(output, text.encode("utf-8"))
+    sidecar.sweep(lock)
+    return sum(artifact.size for artifact in packed)
+
+
+def _check_standard(text: str) -> None:
+    """A lock that is not valid PEP 751 is a bug, and is not written."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    try:
+        Pylock.from_dict(locks.parse(text)).validate()
+    except PylockValidationError as error:
+        raise LockError(f"the lock would not be valid PEP 751: {error}") from error
+
+
+def _not_hermetic(lock: Lock) -> NotHermeticError:
+    machine = lock.machine
+    lines = [f"  {u.name} {u.version}: {u.reason}" for u in machine.unproved]
+    lines += [f"  {u.name} {u.version}: {u.reason}" for u in machine.system.unproved]
+    if machine.interpreter.origin == "unpacked":
+        lines.append("  the interpreter: not packed (--no-pack)")
+    lines += [f"  {f.kind}: {f.place}: {f.detail}" for f in machine.findings if f.kind in _open()]
+    return NotHermeticError(
+        "the environment is not hermetic; neither proved nor packed:\n" + "\n".join(lines),
+        hint="Without --strict the lock is written, and names these.",
+    )
+
+
+def _open() -> frozenset[str]:
+    from envfreeze.resolve.freeze import OPEN
+
+    return OPEN
+
+
+# Build
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What every build takes."""
+
+    offline: bool = False
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A built environment and the verdict on it."""
+
+    place: str
+    packages: int
+    difference: comparing.Difference
+
+
+def _fetch(
+    lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
+) -> dict[str, Path]:
+    from envfreeze.build.fetch import Fetcher
+
+    http = None if offline else _index(lock.machine.interpreter.facts, context).http
+    return Fetcher(lock_path, context.cache, http).all(wanted, context.progress)
+
+
+def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Context) -> Built:
+    """Rebuild the lock as a venv at *into*, then probe it and compare.
+
+    :raises EnvfreezeError: it could not be built; *into* is as it was.
+    """
+    from envfreeze.build import pythons, venv
+
+    lock = load(lock_path)
+    _check_complete(lock)
+    venv.check_place(into)
+    python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
+    wanted = [package.artifact for package in lock.packages]
+    wanted += [site.archive for site in lock.machine.loose if site.archive is not None]
+    artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
+    plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
+    result = venv.build(plan, context.progress)
+    difference = _verify(lock, lock_path, str(result), VENV_LAYERS, context)
+    return Built(place=str(into), packages=len(lock.packages), difference=difference)
+
+
+def _check_complete(lock: Lock) -> None:
+    """Refuse what would come out incomplete: named things of which the lock has no bytes."""
+    lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
+    lost += [
+        f"  unowned files of {site.site}" for site in lock.machine.loose if site.archive is None
+    ]
+    if lost:
+        raise LockError(
+            "this lock cannot be rebuilt: it names what it does not hold\n" + "\n".join(lost),
+            hint="Capture again without --no-pack, with the index in reach.",
+        )
+
+
+# Compare
+
+
+def verify(
+    lock_path: Path, target: str | None, *, rehash: bool, context: Context
+) -> comparing.Difference:
+    """Is *target* still the environment of the lock?"""
+    lock = load(lock_path)
+    found = local.find(target, context.environ)
+    return _verify(lock, lock_path, found.python, comparing.LAYERS, context, rehash=rehash)
+
+
+def _verify(
+    lock: Lock,
+    lock_path: Path,
+    python: str,
+    layers: tuple[comparing.Layer, ...],
+    context: Context,
+    *,
+    rehash: bool = False,
+) -> comparing.Difference:
+    target = local.LocalTarget(python=python, described=python, own=False)
+    with context.progress.task("verify"):
+        observation = local.observe(
+            target, environ=context.environ, cache=context.cache, rehash=rehash
+        )
+    before = view.of_lock(lock, str(lock_path))
+    after = view.of_snapshot(observation.snapshot, python)
+    return comparing.compare(before, after, layers)
+
+
+def diff(before: str, after: str, context: Context) -> comparing.Difference:
+    """Compare two sides, each a lock or a target."""
+    return comparing.compare(_side(before, context), _side(after, context))
+
+
+def _side(text: str, context: Context) -> view.View:
+    path = Path(text)
+    if _is_lock(path):
+        return view.of_lock(load(path), text)
+    if not path.exists() and path.suffix in {".lock", ".toml"}:
+        raise LockError(f"{text}: no such file")
+    try:
+        found = local.find(text, context.environ)
+    except TargetError as error:
+        raise TargetError(
+            str(error), hint="Give a lock, an interpreter, a venv or a prefix."
+        ) from error
+    observation = local.observe(found, environ=context.environ, cache=context.cache)
+    return view.of_snapshot(observation.snapshot, text)
+
+
+def _is_lock(path: Path) -> bool:
+    """A regular file that cannot be run is read as a lock."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and (not mode & 0o111 or path.suffix in {".lock", ".toml"})

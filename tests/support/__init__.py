@@ -1,0 +1,1 @@
+"""What several tests need: servers that misbehave on demand, and small artifacts."""
