@@ -7,16 +7,23 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import view
 from envfreeze.errors import LockError, NotHermeticError, TargetError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
-from envfreeze.model.snapshot import Interpreter
+from envfreeze.model.snapshot import Interpreter, Snapshot
 from envfreeze.progress import Progress
-from envfreeze.store import Cache, Sidecar, disk_errors, write_atomic
+from envfreeze.store import Cache, Sidecar, disk_errors, hash_file, write_atomic
 from envfreeze.targets import local
+
+if TYPE_CHECKING:
+    from envfreeze.build.docker import Inputs
+    from envfreeze.build.engine import Engine
+    from envfreeze.render.dockerfile import DockerOptions
+    from envfreeze.resolve.index import Index
 
 VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
 """What a venv can hold; the system below it is the machine's."""
@@ -124,7 +131,7 @@ def _check_output(output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _index(facts: Interpreter, context: Context):  # type: ignore[no-untyped-def]  # imported late
+def _index(facts: Interpreter, context: Context) -> Index:
     """The indexes as pip of the target is configured to see them."""
     from envfreeze.resolve.http import Http
     from envfreeze.resolve.index import Index
@@ -179,15 +186,23 @@ def _open() -> frozenset[str]:
     return OPEN
 
 
-# Build
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """What every build takes."""
 
     offline: bool = False
     python: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """What ``--to docker`` takes."""
+
+    offline: bool = False
+    tag: str | None = None
+    base: str | None = None
+    render_only: Path | None = None
+    template: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +256,100 @@ def _check_complete(lock: Lock) -> None:
         )
 
 
-# Compare
+def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
+    """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
+    from envfreeze.build import docker
+
+    lock = load(lock_path)
+    _check_complete(lock)
+    into = options.render_only
+    if into is None:
+        raise UsageError("nowhere to render to", hint="--render-only DIR")
+    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    return docker.prepare(
+        lock,
+        _docker_options(lock, lock_path, options),
+        _inputs(lock, lock_path, files, context),
+        into,
+    )
+
+
+def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Built:
+    """Build the image of a lock with the network off, then probe it and compare.
+
+    :raises EngineError: no engine answers, or a step failed.
+    """
+    import tempfile
+
+    from envfreeze.build import docker
+    from envfreeze.build.engine import connect
+
+    lock = load(lock_path)
+    _check_complete(lock)
+    docker_options = _docker_options(lock, lock_path, options)
+    engine = connect()
+    engine.base_by_digest(docker_options.base)
+    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    inputs = _inputs(lock, lock_path, files, context)
+    with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        directory = docker.prepare(lock, docker_options, inputs, Path(scratch) / "context")
+        with context.progress.task("image"):
+            docker.build_image(engine, directory, docker_options)
+    difference = _verify_image(lock, lock_path, engine, docker_options.tag, context)
+    return Built(place=docker_options.tag, packages=len(lock.packages), difference=difference)
+
+
+def _scratch(context: Context) -> Path:
+    """A context is as large as the environment: it goes where the cache has its room."""
+    place = context.cache.root / "scratch"
+    with disk_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _docker_options(lock: Lock, lock_path: Path, options: ImageOptions) -> DockerOptions:
+    from envfreeze.render.dockerfile import DockerOptions
+
+    if options.base is None:
+        raise UsageError(
+            "--to docker needs --base NAME@sha256:DIGEST, the image to build on",
+            hint="docker inspect --format '{{.RepoDigests}}' NAME shows the digest of an image.",
+        )
+    return DockerOptions(
+        base=options.base,
+        lock_sha256=hash_file(lock_path)[0],
+        tag=options.tag or f"envfreeze:{lock.machine.id[:12]}",
+        templates=options.template,
+    )
+
+
+def _inputs(lock: Lock, lock_path: Path, files: Mapping[str, Path], context: Context) -> Inputs:
+    from envfreeze.build import tree
+    from envfreeze.build.docker import Inputs
+
+    return Inputs(
+        lock_path=lock_path,
+        files=files,
+        place=lambda path: tree.write(lock, files, path, context.progress),
+    )
+
+
+def _verify_image(
+    lock: Lock, lock_path: Path, engine: Engine, image: str, context: Context
+) -> comparing.Difference:
+    with context.progress.task("verify"):
+        snapshot = _observe_image(engine, image, lock.machine.interpreter.facts.executable)
+    before = view.of_lock(lock, str(lock_path))
+    return comparing.compare(before, view.of_snapshot(snapshot, f"image:{image}"))
+
+
+def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
+    """Run the probe in a container of *image* that has no network and is removed afterwards."""
+    from envfreeze.targets.bundle import Question
+
+    question = Question()
+    output = engine.run_probe(image, question.argv(python))
+    return question.answer(output, f"image:{image}").snapshot
 
 
 def verify(

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from envfreeze.errors import LockError
+from envfreeze.model import toml
 from envfreeze.model.snapshot import Finding, Interpreter
 
 if sys.version_info >= (3, 11):
@@ -220,11 +221,13 @@ def artifacts(lock: Lock) -> list[Artifact]:
     return found
 
 
+INLINE = frozenset({"wheels", "archive", "artifact", "files", "hashes", "wrapper-copies"})
+"""Tables that are written on one line, so that a package is one short block."""
+
+
 def dumps(lock: Lock) -> str:
     """*lock* as TOML. Equal locks give equal bytes: nothing in it depends on clock or order."""
-    import tomli_w
-
-    return tomli_w.dumps(msgspec.to_builtins(lock), multiline_strings=False)
+    return toml.dump(msgspec.to_builtins(lock), INLINE)
 
 
 def parse(text: str) -> dict[str, Any]:

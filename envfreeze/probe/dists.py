@@ -8,7 +8,6 @@ import re
 from . import files, metadata
 from .machine import is_utf8
 
-
 # Part of every fingerprint: raise it when what is remembered changes its meaning.
 MEMORY = 2
 

@@ -1,10 +1,13 @@
-"""The target's interpreter, from sys and sysconfig."""
+"""The target's interpreter, from sys and sysconfig.
+
+sysconfig fixes its prefix when it is imported, so it is imported where it is used: by then
+the prefix of a venv has been set.
+"""
 
 import os
 import platform
 import struct
 import sys
-import sysconfig
 
 
 def version():
@@ -18,6 +21,8 @@ def version():
 
 def libc():
     """``glibc 2.36`` or ``musl``, as this process has it loaded; None where it cannot be told."""
+    import sysconfig
+
     try:
         text = os.confstr("CS_GNU_LIBC_VERSION")
         if text:
@@ -29,6 +34,8 @@ def libc():
 
 
 def facts(venv, base_executable):
+    import sysconfig
+
     config = sysconfig.get_config_vars()
     paths = sysconfig.get_paths()
     found = {

@@ -33,7 +33,7 @@ from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.progress import Progress
 from envfreeze.resolve import pack
 from envfreeze.resolve.index import Index
-from envfreeze.resolve.machine import MachineLayers, lock_machine
+from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.wheels import NotProved, Verdict, WheelProof, prove_all
 from envfreeze.store import Cache, Sidecar, kept
 
@@ -84,7 +84,17 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             made.add(item, verdict)
             advance(1)
     loose = [site for site in (_loose(s, means) for s in seen.sites) if site is not None]
-    layers = lock_machine(snapshot, seen, means)
+    layers = lock_machine(
+        snapshot,
+        seen,
+        MachineMeans(
+            cache=means.cache,
+            sidecar=means.sidecar,
+            progress=means.progress,
+            http=None if means.offline else means.index.http,
+            pack=means.pack,
+        ),
+    )
     lock = _lock(snapshot, seen, made, loose, layers)
     return Frozen(
         lock=lock,
@@ -415,7 +425,7 @@ def _lock(
     )
 
 
-OPEN = frozenset({"editable", "not-utf8", "unreadable", "missing-library"})
+OPEN = frozenset({"editable", "not-utf8", "unreadable", "unowned-library", "no-system-packages"})
 """Findings that leave something of the environment outside the lock."""
 
 

@@ -1,0 +1,305 @@
+"""The container engine: the only place that speaks to Docker.
+
+Images are built by the engine's classic builder over its API: docker-py has no BuildKit
+(its ``api/build.py``), and a Dockerfile that needs nothing but FROM, COPY, ADD, RUN, ENV,
+LABEL and CMD does not want one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from envfreeze.errors import EngineError, UsageError, printable
+
+OnLine = Callable[[str], None]
+
+_BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""The classic builder paints what a step writes to its standard error."""
+_CHUNK = 1 << 20
+_START = "Start Docker, or set DOCKER_HOST to an engine that runs."
+_PING_SECONDS = 20
+_CALL_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One image to build."""
+
+    context: Path
+    tag: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Beyond those that the Dockerfile sets."""
+
+
+class Engine:
+    """A connection to an engine that answered."""
+
+    def __init__(self, api: Any, host: str) -> None:
+        self._api = api
+        self.host = host
+
+    def close(self) -> None:
+        self._api.close()
+
+    def exists(self, image: str) -> bool:
+        """Whether the engine has *image*."""
+        return self.inspect(image) is not None
+
+    def inspect(self, image: str) -> dict[str, Any] | None:
+        """What the engine knows about *image*; None: it has none of that name."""
+        with self._errors(f"cannot inspect the image {image}"):
+            from docker.errors import ImageNotFound, NotFound
+
+            try:
+                found: dict[str, Any] = self._api.inspect_image(image)
+            except (ImageNotFound, NotFound):
+                return None
+            return found
+
+    def base_by_digest(self, reference: str) -> str:
+        """Have the base image *reference* at hand; its image id.
+
+        :raises UsageError: it is not named by digest.
+        :raises EngineError: it is not there and cannot be pulled.
+        """
+        if not _BY_DIGEST.fullmatch(reference):
+            raise UsageError(
+                f"--base {reference!r} names no digest, so it may be another image tomorrow",
+                hint=self._digest_hint(reference),
+            )
+        found = self.inspect(reference)
+        if found is None:
+            self._pull(reference)
+            found = self.inspect(reference)
+        if found is None:
+            raise EngineError(f"{reference} was pulled, but the engine does not have it")
+        return str(found["Id"])
+
+    def _digest_hint(self, reference: str) -> str:
+        known = None
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:-]*", reference):
+            with contextlib.suppress(EngineError):
+                known = self.inspect(reference)
+        digests = (known or {}).get("RepoDigests") or []
+        if digests:
+            return f"That image is here as {digests[0]}"
+        return f"docker pull {printable(reference)} shows the digest; write NAME@sha256:DIGEST."
+
+    def _pull(self, reference: str) -> None:
+        with self._errors(f"cannot pull {reference}", hint="Check the name, login and network."):
+            name, _, digest = reference.partition("@")
+            for event in self._api.pull(name, tag=digest, stream=True, decode=True):
+                _check_event(event, f"cannot pull {reference}")
+
+    def build(self, request: BuildRequest, on_line: OnLine = lambda _line: None) -> str:
+        """Build an image with the network switched off; its image id.
+
+        :raises EngineError: a step failed; the message ends with what the step said last.
+        """
+        last: list[str] = []
+        with self._errors(f"cannot build {request.tag}"):
+            events = self._api.build(
+                fileobj=_Chunks(context_chunks(request.context)),
+                custom_context=True,
+                dockerfile="Dockerfile",
+                tag=request.tag,
+                labels=dict(request.labels),
+                network_mode="none",
+                pull=False,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for event in events:
+                for line in _COLOUR.sub("", str(event.get("stream", ""))).splitlines():
+                    if line.strip():
+                        last = [*last[-7:], line.rstrip()]
+                        on_line(printable(line.rstrip()))
+                _check_event(event, f"cannot build {request.tag}", last)
+        found = self.inspect(request.tag)
+        if found is None:
+            raise EngineError(f"the engine built {request.tag}, and does not have it")
+        return str(found["Id"])
+
+    def run_probe(
+        self, image: str, argv: Sequence[str], files: Mapping[str, bytes] | None = None
+    ) -> bytes:
+        """Run one command in a fresh container without a network; its standard output.
+
+        The container is removed afterwards, whatever happens.
+
+        :param files: absolute path to content, put into the container before it starts.
+        :raises EngineError: it did not start, or ended with another status than 0.
+        """
+        with self._errors(f"cannot run {argv[0]} in {image}"):
+            container = self._api.create_container(
+                image,
+                command=list(argv[1:]),
+                entrypoint=[argv[0]],
+                network_disabled=True,
+                host_config=self._api.create_host_config(network_mode="none"),
+            )["Id"]
+            try:
+                if files:
+                    self._api.put_archive(container, "/", _archive(files))
+                return self._run(container, f"{argv[0]} in {image}")
+            finally:
+                with contextlib.suppress(Exception):
+                    self._api.remove_container(container, force=True, v=True)
+
+    def _run(self, container: str, what: str) -> bytes:
+        stream = self._api.attach(container, stdout=True, stderr=True, stream=True, demux=True)
+        self._api.start(container)
+        out, err = io.BytesIO(), io.BytesIO()
+        for stdout, stderr in stream:
+            out.write(stdout or b"")
+            err.write(stderr or b"")
+        status = self._api.wait(container)["StatusCode"]
+        if status != 0:
+            said = err.getvalue().decode("utf-8", "replace").strip()[-2000:]
+            raise EngineError(f"{what} ended with status {status}" + (f"\n{said}" if said else ""))
+        return out.getvalue()
+
+    def remove(self, image: str) -> None:
+        """Remove an image that was made on the way; one that is in use stays."""
+        with contextlib.suppress(EngineError), self._errors(f"cannot remove {image}"):
+            self._api.remove_image(image, noprune=False)
+
+    @contextlib.contextmanager
+    def _errors(self, what: str, hint: str = _START) -> Iterator[None]:
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
+
+        try:
+            yield
+        except APIError as error:
+            said = error.explanation or str(error)
+            raise EngineError(f"{what}: {said}", hint=hint if hint != _START else "") from error
+        except (DockerException, RequestException, OSError) as error:
+            raise EngineError(f"{what} on the engine at {self.host}: {error}", hint=hint) from error
+
+
+def connect(host: str | None = None) -> Engine:
+    """Connect to the engine of DOCKER_HOST, of the current docker context, or the usual socket.
+
+    :raises EngineError: nothing answers there.
+    """
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    docker: Any = import_module("docker")  # neither docker nor its stubs export what is public
+    settings = docker.utils.kwargs_from_env()
+    chosen = host or settings.pop("base_url", None) or _context_host()
+    settings.pop("base_url", None)
+    try:
+        api = docker.APIClient(
+            base_url=chosen,
+            version="auto",
+            timeout=_PING_SECONDS,
+            use_ssh_client=chosen.startswith("ssh://"),
+            **settings,
+        )
+        api.ping()
+    except (DockerException, RequestException, OSError) as error:
+        raise EngineError(
+            f"no container engine answers at {chosen}: {_cause(error)}", hint=_START
+        ) from error
+    api.timeout = _CALL_SECONDS
+    return Engine(api, chosen)
+
+
+def _context_host() -> str:
+    """The address of the docker context that ``docker context use`` chose (Docker Desktop,
+    rootless, colima), else the socket of the platform."""
+    from docker.constants import DEFAULT_UNIX_SOCKET
+
+    usual = str(DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://")
+    with contextlib.suppress(Exception):
+        contexts: Any = import_module("docker.context")
+        host = contexts.ContextAPI.get_current_context().Host
+        if isinstance(host, str) and host:
+            return host.replace("http+unix://", "unix://")
+    return usual
+
+
+def _cause(error: BaseException) -> str:
+    """The reason at the bottom, without the wrappings of three libraries."""
+    seen: BaseException = error
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+    if isinstance(seen, OSError) and seen.strerror:
+        return seen.strerror
+    return str(seen) or type(seen).__name__
+
+
+def _check_event(event: Mapping[str, Any], what: str, last: Sequence[str] = ()) -> None:
+    """The engine reports a failed step in the stream, not by status.
+
+    API 1.48 deprecates ``error`` for ``errorDetail``; either may be there alone.
+    """
+    detail = event.get("errorDetail")
+    message = event.get("error") or (detail.get("message") if isinstance(detail, dict) else None)
+    if message:
+        said = "".join(f"\n  {line}" for line in last)
+        raise EngineError(f"{what}: {str(message).strip()}{said}")
+
+
+# --- archives ----------------------------------------------------------------------------
+
+
+class _Chunks:
+    """An iterator that requests sends in chunks: it has no length and cannot be sought."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+
+def context_chunks(directory: Path) -> Iterator[bytes]:
+    """A directory as a tar, a piece at a time: a context may be larger than memory."""
+    for path in sorted(directory.rglob("*")):
+        info = tarfile.TarInfo(path.relative_to(directory).as_posix())
+        info.mode = 0o644
+        if path.is_dir():
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            yield info.tobuf(tarfile.PAX_FORMAT)
+        elif path.is_file():
+            yield from _file_chunks(path, info)
+    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+def _file_chunks(path: Path, info: tarfile.TarInfo) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        info.size = left = os.fstat(file.fileno()).st_size
+        yield info.tobuf(tarfile.PAX_FORMAT)
+        while left:
+            block = file.read(min(_CHUNK, left))
+            if not block:
+                raise EngineError(f"{path} became shorter while it was sent to the engine")
+            left -= len(block)
+            yield block
+    if info.size % tarfile.BLOCKSIZE:
+        yield b"\0" * (tarfile.BLOCKSIZE - info.size % tarfile.BLOCKSIZE)
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name.lstrip("/"))
+            info.size = len(content)
+            info.mode = 0o644
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()

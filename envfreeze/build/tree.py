@@ -1,0 +1,99 @@
+"""The whole environment of a lock as one tar relative to ``/``: a layer of an image.
+
+Everything comes back at the path it had, so that recorded absolute paths and scripts work.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
+from envfreeze.build import place
+from envfreeze.errors import LockError
+from envfreeze.model.lock import Lock
+from envfreeze.model.snapshot import Interpreter
+from envfreeze.probe.sitepath import prefix_of
+from envfreeze.progress import Progress
+from envfreeze.store import disk_errors
+
+EPOCH = 315_532_800
+"""1980-01-01: the time of every member, so that two runs give the same bytes."""
+
+SYSTEM_PREFIXES = frozenset({"/", "/usr", "/usr/local"})
+
+
+def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progress) -> None:
+    """Write the environment of *lock* to the tar *path*.
+
+    :param artifacts: sha256 to a file with these bytes.
+    :raises LockError: a path in the lock that has no place in an image.
+    """
+    facts = lock.machine.interpreter.facts
+    with disk_errors(path), path.open("wb") as file:
+        sink = place.TarSink(file, _own(facts), EPOCH)
+        if facts.venv:
+            _venv(facts, sink)
+        schemes = {site: _schemes(site, facts) for site in _sites(lock)}
+        with progress.task("place", len(lock.packages)) as advance:
+            place.place_all(lock.packages, artifacts, sink, schemes, advance)
+        for loose in lock.machine.loose:
+            if loose.archive is not None:
+                place.place_loose(loose, artifacts[loose.archive.sha256], sink, loose.site)
+        sink.close()
+
+
+def _sites(lock: Lock) -> set[str]:
+    packages = {package.facts.site for package in lock.packages}
+    return packages | {loose.site for loose in lock.machine.loose}
+
+
+def _own(facts: Interpreter) -> str:
+    """The directory that belongs to the environment alone."""
+    return facts.purelib if facts.prefix in SYSTEM_PREFIXES else facts.prefix
+
+
+def absolute(path: str) -> str:
+    """*path*, which a lock gave, if it is an absolute and plain POSIX path.
+
+    :raises LockError: it is not.
+    """
+    if not path.startswith("/") or posixpath.normpath(path) != path.rstrip("/") or "\0" in path:
+        raise LockError(
+            f"the lock has {path!r} where an absolute path belongs",
+            hint="Do not build from this lock; capture again.",
+        )
+    return path
+
+
+def _schemes(site: str, facts: Interpreter) -> place.Schemes:
+    prefix = prefix_of(absolute(site), facts.prefix)  # type: ignore[no-untyped-call]
+    tag = "python" + ".".join(facts.version.split(".")[:2])
+    own = facts.venv and prefix == facts.prefix
+    headers = f"{prefix}/include/site/{tag}" if own else f"{prefix}/include/{tag}{facts.abiflags}"
+    return place.Schemes(
+        site=site,
+        scripts=f"{prefix}/bin",
+        headers=headers,
+        data=prefix,
+        python=absolute(facts.executable if facts.venv else facts.base_executable),
+    )
+
+
+def _venv(facts: Interpreter, sink: place.TarSink) -> None:
+    """What makes a directory a virtual environment: PEP 405's file and the links to the base."""
+    prefix = absolute(facts.prefix)
+    base = absolute(facts.base_executable)
+    minor = ".".join(facts.version.split(".")[:2])
+    text = (
+        f"home = {posixpath.dirname(base)}\n"
+        f"include-system-site-packages = {'true' if facts.system_site else 'false'}\n"
+        f"version = {facts.version}\n"
+    )
+    if "\n" in base:
+        raise LockError("the lock's interpreter path holds a line break")
+    sink.put(f"{prefix}/pyvenv.cfg", io.BytesIO(text.encode()), executable=False)
+    sink.link(f"{prefix}/bin/python", base)
+    for name in ("python3", f"python{minor}"):
+        sink.link(f"{prefix}/bin/{name}", "python")

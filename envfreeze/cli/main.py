@@ -1,0 +1,258 @@
+"""``envfreeze``: the commands. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from envfreeze import __version__
+from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
+
+if TYPE_CHECKING:
+    from envfreeze.diff.compare import Difference
+    from envfreeze.workflow import Built, Context, ImageOptions
+
+app = typer.Typer(
+    name="envfreeze",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "ENVFREEZE"},
+    help="Capture a Python environment that already runs, rebuild it exactly, prove it.",
+    epilog="Exit codes: 0 yes; 1 the answer is no (differs, not verified); 2 usage; 3 the target "
+    "could not be observed; 4 not hermetic under --strict; 5 bad lock; 6 engine; 7 a missing "
+    "extra; 8 an artifact cannot be had; 9 the file system refused; 130 interrupted.",
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no network.")]
+Rehash = Annotated[
+    bool,
+    typer.Option("--rehash", help="Read every file, also those unchanged since an earlier run."),
+]
+TARGET = "The active environment, or a path to an interpreter, a venv or a prefix."
+LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"envfreeze {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def capture(
+    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=TARGET)] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The lock to write; packed bytes go to LOCK.d.")
+    ] = Path("env.lock"),
+    offline: Offline = False,
+    pack: Annotated[
+        bool,
+        typer.Option("--pack/--no-pack", help="Keep the bytes of what cannot be proved."),
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail unless everything is proved or packed.")
+    ] = False,
+    rehash: Rehash = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Write a lock of an environment: each package proved or packed."""
+    import time
+
+    from envfreeze import workflow
+    from envfreeze.cli import summary
+
+    started = time.monotonic()
+    options = workflow.CaptureOptions(offline=offline, pack=pack, strict=strict, rehash=rehash)
+    context = _context(quiet)
+    captured = workflow.capture(target, output, options, context)
+    if json:
+        typer.echo(summary.capture_json(captured, output), nl=False)
+    elif not quiet:
+        typer.echo(summary.capture_text(captured, output, time.monotonic() - started), nl=False)
+    for line in [] if quiet else summary.warnings(captured):
+        typer.echo(line, err=True)
+
+
+@app.command()
+def build(
+    lock: LockPath,
+    to: Annotated[str, typer.Option("--to", help="What to build: venv or docker.")] = "venv",
+    into: Annotated[Path | None, typer.Option(help="venv: the directory to make.")] = None,
+    tag: Annotated[str | None, typer.Option(help="docker: the name of the image.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="docker: the base image, NAME@sha256:DIGEST.")
+    ] = None,
+    render_only: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="docker: write the Dockerfile and context, stop there."),
+    ] = None,
+    template: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="docker: your copy of templates/.")
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
+    ] = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Rebuild the environment of a lock, then probe it and compare."""
+    from envfreeze import workflow
+
+    context = _context(quiet)
+    options = workflow.BuildOptions(offline=offline, python=python)
+    if to == "venv":
+        _reject("venv", tag=tag, base=base, render_only=render_only, template=template)
+        if into is None:
+            raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
+        built = workflow.build_venv(lock, into, options, context)
+        _verdict(built, json, quiet, f"{into}/bin/python")
+    elif to == "docker":
+        _reject("docker", into=into, python=python)
+        _docker(
+            lock,
+            workflow.ImageOptions(
+                offline=offline, tag=tag, base=base, render_only=render_only, template=template
+            ),
+            context,
+            json,
+            quiet,
+        )
+    else:
+        raise UsageError(f"--to {to}: not something that can be built", hint="venv or docker")
+
+
+def _reject(to: str, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is not for --to {to}")
+
+
+def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
+    from envfreeze import workflow
+
+    if options.render_only is not None:
+        typer.echo(workflow.render_docker(lock, options, context) / "Dockerfile")
+        return
+    built = workflow.build_docker(lock, options, context)
+    _verdict(built, json, quiet, f"docker run --rm -it {built.place}")
+
+
+def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
+    from envfreeze.cli import summary
+    from envfreeze.diff import report
+
+    if json:
+        typer.echo(report.as_json(built.difference), nl=False)
+    elif not quiet or not built.difference.equal:
+        typer.echo(summary.built_text(built, next_step), nl=False)
+    raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)
+
+
+@app.command()
+def verify(
+    lock: LockPath,
+    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=TARGET)] = None,
+    rehash: Rehash = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Is this environment still that lock? Exit 0: yes; 1: no, and why."""
+    from envfreeze import workflow
+
+    context = _context(quiet)
+    difference = workflow.verify(lock, target, rehash=rehash, context=context)
+    _difference(difference, json, quiet, "verified")
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A lock or a target.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="A lock or a target.")],
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """What differs between two locks or environments. Exit 0: nothing; 1: something."""
+    from envfreeze import workflow
+
+    difference = workflow.diff(before, after, _context(quiet))
+    _difference(difference, json, quiet, "")
+
+
+def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:
+    from envfreeze.diff import report
+
+    if json:
+        typer.echo(report.as_json(difference), nl=False)
+    elif not quiet:
+        text = report.as_text(difference)
+        typer.echo(f"{word}: {text}" if word and difference.equal else text, nl=False)
+    raise typer.Exit(Exit.OK if difference.equal else Exit.NO)
+
+
+def _context(quiet: bool) -> Context:
+    from envfreeze import workflow
+
+    if quiet or not sys.stderr.isatty():
+        return workflow.Context()
+    from envfreeze.cli.progress import Bars
+
+    return workflow.Context(progress=Bars())
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """The entry point: the only place that turns an error into an exit."""
+    sys.exit(guarded(lambda: app(arguments, standalone_mode=True)))
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run *command*; its exit code, the error printed with its next step."""
+    try:
+        command()
+    except EnvfreezeError as error:
+        typer.echo(f"envfreeze: {error}", err=True)
+        if error.hint:
+            typer.echo(f"  {error.hint}".replace("\n", "\n  "), err=True)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("envfreeze: interrupted; nothing was left half-written", err=True)
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    except OSError as error:
+        place = f" {printable(str(error.filename))}" if error.filename else ""
+        typer.echo(f"envfreeze: the file system refused{place}: {error.strerror}", err=True)
+        return int(Exit.DISK)
+    return int(Exit.OK)
+
+
+if __name__ == "__main__":
+    run()

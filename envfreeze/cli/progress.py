@@ -1,0 +1,54 @@
+"""Progress bars on stderr, drawn by rich; only where a person looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from envfreeze.errors import printable
+from envfreeze.progress import Advance, Progress
+
+_WORDS = {
+    "look": "looking at the environment",
+    "prove": "proving packages",
+    "pack": "packing the rest",
+    "system": "finding what it needs of the system",
+    "interpreter": "packing the interpreter",
+    "fetch": "fetching",
+    "place": "placing packages",
+    "image": "building the image",
+    "verify": "verifying",
+}
+
+
+class Bars(Progress):
+    """One bar at a time; it disappears when its work is done."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def task(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        columns: list[ProgressColumn] = [TextColumn("  {task.description}"), BarColumn(24)]
+        if label == "fetch":
+            columns.append(DownloadColumn())
+        elif total is not None:
+            columns.append(MofNCompleteColumn())
+        bars = RichProgress(*columns, TimeElapsedColumn(), console=self._console, transient=True)
+        with bars:
+            task = bars.add_task(_WORDS.get(label, label), total=total)
+            yield lambda count: bars.advance(task, count)
+
+    def note(self, text: str) -> None:
+        self._console.print(printable(text), markup=False)

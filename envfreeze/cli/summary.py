@@ -1,0 +1,148 @@
+"""What a command says when it is done: short, true, with the next thing to type."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from envfreeze.errors import printable
+from envfreeze.model.snapshot import Interpreter
+
+if TYPE_CHECKING:
+    from envfreeze.workflow import Built, Captured
+
+_ORDER = ("proved", "packed", "kept as files", "unproved", "shadowed")
+
+
+def capture_text(captured: Captured, output: Path, seconds: float) -> str:
+    machine = captured.lock.machine
+    facts = machine.interpreter.facts
+    os_name = machine.system.os_release.get("PRETTY_NAME", machine.system.kernel)
+    lines = [
+        f"  {_python(facts)} · {os_name} · {facts.machine}",
+        f"  {_plural(captured.found, 'distribution')}   {_counts(captured)}",
+    ]
+    unowned = sum(len(site.files) for site in machine.loose)
+    if unowned:
+        lines.append(f"  {_plural(unowned, 'file')} that no distribution owns, packed")
+    if machine.system.packages or machine.system.unproved:
+        lines.append(f"  {_system(captured)}")
+    lines += _notable(captured)
+    state = "hermetic" if machine.hermetic else "NOT hermetic"
+    packed = f"   {_size(captured.packed_bytes)} packed" if captured.packed_bytes else ""
+    lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
+    lines.append(f"  next: envfreeze build {shlex.quote(str(output))} --into rebuilt")
+    return printable("\n".join(lines)) + "\n"
+
+
+def _python(facts: Interpreter) -> str:
+    name = {"cpython": "Python", "pypy": "PyPy"}.get(facts.implementation, facts.implementation)
+    extra = " free-threaded" if facts.free_threaded else ""
+    return f"{name} {facts.version}{extra}{' · venv' if facts.venv else ''}"
+
+
+def _counts(captured: Captured) -> str:
+    return " · ".join(
+        f"{captured.counts[word]} {word}" for word in _ORDER if captured.counts.get(word)
+    )
+
+
+def _system(captured: Captured) -> str:
+    system = captured.lock.machine.system
+    proofs = Counter(package.proof for package in system.packages)
+    text = f"{_plural(len(system.packages), 'system package')} needed by them"
+    for proof in ("proved", "packed"):
+        if proofs[proof]:
+            text += f" · {proofs[proof]} {proof}"
+    return text + (f" · {len(system.unproved)} unproved" if system.unproved else "")
+
+
+def _notable(captured: Captured) -> list[str]:
+    """The packages a person asks about first: packed, unproved, edited."""
+    machine = captured.lock.machine
+    lines = [
+        f"    packed    {package.name}: {package.facts.evidence}"
+        for package in captured.lock.packages
+        if package.facts.proof == "packed"
+    ]
+    lines += [f"    unproved  {lost.name}: {lost.reason}" for lost in machine.unproved]
+    lines += [
+        f"    {finding.kind}  {finding.place}: {finding.detail}".rstrip(": ")
+        for finding in machine.findings
+    ]
+    shown = [_cut(line) for line in lines[:12]]
+    if len(lines) > len(shown):
+        shown.append(f"    ... and {len(lines) - len(shown)} more; the lock names each")
+    return shown
+
+
+def _cut(line: str, width: int = 150) -> str:
+    line = " ".join(line.split("\n"))
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def warnings(captured: Captured) -> list[str]:
+    lines = [f"warning: {problem}" for problem in captured.problems]
+    if captured.target.own:
+        lines.append(
+            "note: this is the environment that envfreeze itself runs from; it and what it "
+            "depends on are in the lock"
+        )
+    return [printable(line) for line in lines]
+
+
+class CaptureReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze capture --json`` prints: schema 1."""
+
+    schema: int
+    lock: str
+    id: str
+    hermetic: bool
+    target: str
+    found: int
+    counts: dict[str, int]
+    packed_bytes: int
+    problems: list[str]
+
+
+def capture_json(captured: Captured, output: Path) -> bytes:
+    report = CaptureReport(
+        schema=1,
+        lock=str(output),
+        id=captured.lock.machine.id,
+        hermetic=captured.lock.machine.hermetic,
+        target=captured.target.python,
+        found=captured.found,
+        counts={word: captured.counts.get(word, 0) for word in _ORDER},
+        packed_bytes=captured.packed_bytes,
+        problems=captured.problems,
+    )
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def built_text(built: Built, next_step: str) -> str:
+    from envfreeze.diff import report
+
+    if built.difference.equal:
+        return printable(
+            f"  {built.place}  verified: {_plural(built.packages, 'package')} equal to the lock\n"
+            f"  next: {next_step}\n"
+        )
+    return f"  {printable(built.place)}  NOT verified\n" + report.as_text(built.difference)
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

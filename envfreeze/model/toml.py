@@ -1,0 +1,95 @@
+"""TOML as a lock is read by people and by ``git diff``: one block a package, artifacts on one line.
+
+The writers at hand either spread each artifact over three tables or lose the order; this one
+writes exactly what :func:`envfreeze.model.lock.dumps` needs. Source: TOML 1.0.0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\b": "\\b",
+    "\t": "\\t",
+    "\n": "\\n",
+    "\f": "\\f",
+    "\r": "\\r",
+}
+_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\u202a-\u202e\u2066-\u2069]')
+
+
+def dump(document: Mapping[str, Any], inline: frozenset[str]) -> str:
+    """*document* as TOML.
+
+    :param inline: keys whose table, or array of tables, is written on one line (each).
+    """
+    return "\n".join(_table(document, (), inline)).lstrip("\n") + "\n"
+
+
+def _table(
+    table: Mapping[str, Any], path: tuple[str, ...], inline: frozenset[str]
+) -> Iterator[str]:
+    """Plain keys first, then the tables below: TOML has no way back up."""
+    below = []
+    for key, value in table.items():
+        if key not in inline and _is_table(value):
+            below.append((key, value))
+        else:
+            yield f"{_key(key)} = {_array(value) if _is_tables(value) else _value(value)}"
+    for key, value in below:
+        here = (*path, key)
+        name = ".".join(map(_key, here))
+        if isinstance(value, Mapping):
+            if any(not _is_table(v) or k in inline for k, v in value.items()) or not value:
+                yield from ("", f"[{name}]")
+            yield from _table(value, here, inline)
+        else:
+            for entry in value:
+                yield from ("", f"[[{name}]]")
+                yield from _table(entry, here, inline)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) or _is_tables(value)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def _array(values: list[Any]) -> str:
+    """An array of inline tables, one a line."""
+    return "[\n" + "".join(f"  {_value(value)},\n" for value in values) + "]"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
+    raise TypeError(f"{type(value).__name__} has no place in a lock")
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else quote(key)
+
+
+def quote(text: str) -> str:
+    """A TOML basic string; what could hide or break a line is escaped."""
+    return '"' + _SPECIAL.sub(_escape, text) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return _ESCAPES.get(char) or f"\\u{ord(char):04x}"

@@ -1,0 +1,332 @@
+"""``Lock -> files``: a readable Dockerfile and the small files of its build context.
+
+A lock is untrusted. Nothing of it reaches an output except through a function here that
+either checks it against a narrow pattern or quotes it for the place where it will stand; the
+template engine refuses to print anything else (:class:`Quoted`).
+
+Source of the quoting: BuildKit's ``frontend/dockerfile/docs/reference.md`` and the word
+lexer behind it (``shell/lex.go``): in double quotes a backslash, a double quote and ``$`` are
+escaped with a backslash, and no line can end inside.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from envfreeze.errors import LockError, NotHermeticError, UsageError, printable
+from envfreeze.model.lock import Lock, SystemPackage
+from envfreeze.render.templates import template_text
+
+INTERPRETER = "interpreter.tar.gz"
+PACKAGES = "packages.tar"
+LOCK = "env.lock"
+
+_BASE = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9._/:-]{0,254}?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"@(?P<digest>sha256:[0-9a-f]{64})"
+)
+_TAG = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,254}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEB_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
+_DEB_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+:~-]*")
+_DEB_ARCH = re.compile(r"[a-z0-9][a-z0-9-]*")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_RELEASE = re.compile(r"[A-Za-z0-9._-]+")
+_SIMPLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OURS = frozenset({"PATH"})
+
+
+class Quoted(str):
+    """Text that may stand in an output as it is."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerOptions:
+    """What a person chooses about the image."""
+
+    base: str
+    """The base image, by digest: ``NAME[:TAG]@sha256:...``."""
+    lock_sha256: str
+    """sha256 of the lock file that travels in the image."""
+    tag: str = "envfreeze"
+    templates: Path | None = None
+    """A directory whose templates replace ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Deb:
+    name: str
+    version: str
+    arch: str
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.arch}.deb"
+
+
+def split_base(base: str) -> tuple[str, str]:
+    """``(name with tag, digest)`` of a base image reference.
+
+    :raises UsageError: it names no digest, or is not a reference at all.
+    """
+    match = _BASE.fullmatch(base)
+    if match is None:
+        raise UsageError(
+            f"--base {base!r} is not an image by digest",
+            hint="Write NAME@sha256:DIGEST; docker buildx imagetools inspect NAME, or"
+            " docker inspect --format '{{.RepoDigests}}' NAME, shows the digest.",
+        )
+    return base.partition("@")[0], match["digest"]
+
+
+def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
+    """The files of the build context that are text, by path relative to it.
+
+    :raises LockError: a value that no Dockerfile can hold safely.
+    :raises NotHermeticError: the lock does not hold its interpreter.
+    """
+    machine = lock.machine
+    if machine.interpreter.origin == "unpacked":
+        raise NotHermeticError(
+            "the lock names its interpreter but does not hold it (captured with --no-pack)",
+            hint="Capture again without --no-pack.",
+        )
+    debs = [_deb(package) for package in _in_order(machine.system.packages)]
+    files = {
+        "Dockerfile": _dockerfile(lock, options, debs),
+        "README.md": _readme(lock, options),
+        ".dockerignore": "README.md\nSHA256SUMS\n",
+        "SHA256SUMS": _sums(lock, debs),
+    }
+    if debs:
+        files |= _system_files(lock, options, debs)
+    return files
+
+
+def deb_files(lock: Lock) -> dict[str, str]:
+    """Path in the context to sha256 of every .deb."""
+    debs = [_deb(package) for package in lock.machine.system.packages]
+    return {f"system/{deb.file}": deb.sha256 for deb in debs}
+
+
+# --- the texts ---------------------------------------------------------------------------
+
+
+def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
+    machine = lock.machine
+    facts = machine.interpreter.facts
+    base, digest = split_base(options.base)
+    scripts = _absolute(facts.scripts, "the scripts directory")
+    labels = {
+        "org.opencontainers.image.title": "Python environment",
+        "org.opencontainers.image.description": (
+            f"{facts.implementation} {facts.version} with {len(lock.packages)} distributions,"
+            " rebuilt from its lock by envfreeze"
+        ),
+        "org.opencontainers.image.base.name": base,
+        "org.opencontainers.image.base.digest": digest,
+        "io.envfreeze.id": _hex(machine.id, "the environment's id"),
+        "io.envfreeze.lock-sha256": _hex(options.lock_sha256, "the lock's digest"),
+    }
+    return _fill(
+        "Dockerfile.j2",
+        options,
+        {
+            "base": Quoted(options.base),
+            "id": Quoted(_hex(machine.id, "the environment's id")),
+            "python": comment(f"{facts.implementation} {facts.version}"),
+            "platform": comment(facts.platform),
+            "debs": debs,
+            "packed": machine.interpreter.origin == "packed",
+            "packages": lock.packages,
+            "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
+            "environment": _environment(machine.environment),
+            "labels": [(Quoted(name), dockerfile_string(text)) for name, text in labels.items()],
+            "command": dockerfile_json([_command(facts.executable, scripts)]),
+        },
+    )
+
+
+def _readme(lock: Lock, options: DockerOptions) -> str:
+    if not _TAG.fullmatch(options.tag):
+        raise UsageError(
+            f"--tag {options.tag!r} is not an image name",
+            hint="Lower-case letters, digits and . _ - / are allowed, and a :TAG at the end.",
+        )
+    values = {
+        "id": Quoted(_hex(lock.machine.id, "the environment's id")),
+        "base": Quoted(options.base),
+        "tag": Quoted(shlex.quote(options.tag)),
+    }
+    return _fill("docker-README.md.j2", options, values)
+
+
+def _system_files(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> dict[str, str]:
+    """What ``system/install.sh`` reads: which .deb is which, their digests, and for what OS."""
+    release = lock.machine.system.os_release
+    rows = [f"{deb.name}\t{deb.arch}\t{deb.version}\t{deb.file}\n" for deb in debs]
+    wanted = [
+        f"{key}={value}\n"
+        for key in ("ID", "VERSION_ID")
+        if _RELEASE.fullmatch(value := release.get(key, ""))
+    ]
+    return {
+        "system/install.sh": template_text("install-system.sh", options.templates),
+        "system/packages.tsv": "".join(rows),
+        "system/SHA256SUMS": "".join(f"{deb.sha256}  {deb.file}\n" for deb in debs),
+        "system/os-release": "".join(wanted),
+    }
+
+
+def _sums(lock: Lock, debs: Iterable[_Deb]) -> str:
+    rows = [(f"system/{deb.file}", deb.sha256) for deb in debs]
+    archive = lock.machine.interpreter.archive
+    if archive is not None and lock.machine.interpreter.origin == "packed":
+        rows.append((INTERPRETER, _hex(archive.sha256, "the interpreter's digest")))
+    return "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(rows))
+
+
+def _fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_only_quoted,
+        autoescape=False,  # noqa: S701 - a Dockerfile, not HTML; finalize guards what is printed
+    )
+    environment.filters["comment"] = comment
+    environment.filters["dockerfile_string"] = dockerfile_string
+    environment.filters["dockerfile_json"] = dockerfile_json
+    try:
+        return environment.from_string(template_text(name, options.templates)).render(values)
+    except jinja2.TemplateError as error:
+        raise UsageError(
+            f"the template {name}: {error}", hint="Correct the template, or leave it out."
+        ) from error
+
+
+def _only_quoted(value: object) -> object:
+    if isinstance(value, (Quoted, int)):
+        return value
+    import jinja2
+
+    raise jinja2.TemplateRuntimeError(
+        f"a value is printed without a filter: use comment, dockerfile_string or dockerfile_json"
+        f" ({printable(str(value))[:40]!r})"
+    )
+
+
+# --- checks and quotes -------------------------------------------------------------------
+
+
+def comment(text: object) -> Quoted:
+    """*text* for the rest of a comment line: printable ASCII only, never the end of the line."""
+    return Quoted(re.sub(r"[^\x20-\x7e]", "?", str(text)).replace("\\", "/"))
+
+
+def dockerfile_string(text: str) -> Quoted:
+    """*text* in double quotes, for the value of ENV and LABEL.
+
+    :raises LockError: it holds a control character: no instruction can carry that.
+    """
+    return Quoted(f'"{_escape(text)}"')
+
+
+def dockerfile_json(words: list[str]) -> Quoted:
+    """The exec form of CMD: a JSON array on one line, which no shell reads."""
+    return Quoted(json.dumps(words, ensure_ascii=True))
+
+
+def _escape(text: str) -> str:
+    if printable(text) != text or "\n" in text or "\t" in text:
+        raise LockError(
+            f"{text!r} holds control characters, which no Dockerfile can carry",
+            hint="Unset or correct that variable or path where the lock was captured.",
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise LockError(f"{text!r} is not valid Unicode") from error
+    return re.sub(r'([\\"$])', r"\\\1", text)
+
+
+def _hex(text: str, what: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise LockError(f"{what} is not 64 hexadecimal digits: {text!r}")
+    return text
+
+
+def _absolute(path: str, what: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/") or ":" in path:
+        raise LockError(f"{what} is not an absolute path: {path!r}")
+    return path
+
+
+def _command(executable: str, scripts: str) -> str:
+    """``python`` where PATH leads to it, else the whole path."""
+    path = PurePosixPath(_absolute(executable, "the interpreter"))
+    if str(path.parent) == scripts and _SIMPLE.fullmatch(path.name):
+        return path.name
+    return str(path)
+
+
+def _environment(variables: dict[str, str]) -> list[tuple[Quoted, Quoted]]:
+    rows = []
+    for name, value in sorted(variables.items()):
+        if not _VARIABLE.fullmatch(name) or name in _OURS:
+            raise LockError(f"{name!r} cannot be the name of an environment variable here")
+        rows.append((Quoted(name), dockerfile_string(value)))
+    return rows
+
+
+def _deb(package: SystemPackage) -> _Deb:
+    fits = (
+        _DEB_NAME.fullmatch(package.name)
+        and _DEB_VERSION.fullmatch(package.version)
+        and _DEB_ARCH.fullmatch(package.arch)
+    )
+    if not fits:
+        raise LockError(
+            f"system package {package.name!r} {package.version!r} ({package.arch!r}): not a name,"
+            " version and architecture of Debian",
+            hint="Do not build from this lock; capture again or ask where it came from.",
+        )
+    sha256 = _hex(package.artifact.sha256, "a .deb's digest")
+    return _Deb(package.name, package.version, package.arch, sha256)
+
+
+def _in_order(packages: list[SystemPackage]) -> list[SystemPackage]:
+    """What a package depends on first; by name otherwise, and where they depend in a circle."""
+    by_name: dict[str, list[SystemPackage]] = {}
+    for package in sorted(packages, key=lambda p: (p.name, p.arch)):
+        by_name.setdefault(package.name, []).append(package)
+    done: dict[str, None] = {}
+    for first in by_name:
+        stack = [(first, iter(_wanted(by_name, first)))]
+        entered = {first}
+        while stack:
+            name, rest = stack[-1]
+            following = next((n for n in rest if n not in done and n not in entered), None)
+            if following is None:
+                done[name] = None
+                stack.pop()
+            else:
+                entered.add(following)
+                stack.append((following, iter(_wanted(by_name, following))))
+    return [package for name in done for package in by_name[name]]
+
+
+def _wanted(by_name: dict[str, list[SystemPackage]], name: str) -> list[str]:
+    found = {wanted for package in by_name[name] for wanted in package.depends}
+    return sorted(found & by_name.keys())
