@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from envfreeze.render.dockerfile import DockerOptions
     from envfreeze.resolve.index import Index
 
+IMAGE = "image:"
+
 VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
 """What a venv can hold; the system below it is the machine's."""
 
@@ -355,8 +357,16 @@ def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
 def verify(
     lock_path: Path, target: str | None, *, rehash: bool, context: Context
 ) -> comparing.Difference:
-    """Is *target* still the environment of the lock?"""
+    """Is *target* still the environment of the lock?
+
+    :param target: a local target, or ``image:REF``.
+    """
     lock = load(lock_path)
+    if target is not None and target.startswith(IMAGE):
+        from envfreeze.build.engine import connect
+
+        image = target.removeprefix(IMAGE)
+        return _verify_image(lock, lock_path, connect(), image, context)
     found = local.find(target, context.environ)
     return _verify(lock, lock_path, found.python, comparing.LAYERS, context, rehash=rehash)
 
@@ -386,6 +396,11 @@ def diff(before: str, after: str, context: Context) -> comparing.Difference:
 
 
 def _side(text: str, context: Context) -> view.View:
+    if text.startswith(IMAGE):
+        from envfreeze.build.engine import connect
+
+        image = text.removeprefix(IMAGE)
+        return view.of_snapshot(_observe_image(connect(), image, "python3"), text)
     path = Path(text)
     if _is_lock(path):
         return view.of_lock(load(path), text)

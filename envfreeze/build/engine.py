@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import re
+import socket
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,9 +200,10 @@ def connect(host: str | None = None) -> Engine:
 
     docker: Any = import_module("docker")  # neither docker nor its stubs export what is public
     settings = docker.utils.kwargs_from_env()
-    chosen = host or settings.pop("base_url", None) or _context_host()
-    settings.pop("base_url", None)
+    from_environment = settings.pop("base_url", None)
+    chosen = host or from_environment or _context_host()
     try:
+        _try_socket(chosen)
         api = docker.APIClient(
             base_url=chosen,
             version="auto",
@@ -209,13 +211,23 @@ def connect(host: str | None = None) -> Engine:
             use_ssh_client=chosen.startswith("ssh://"),
             **settings,
         )
-        api.ping()
     except (DockerException, RequestException, OSError) as error:
         raise EngineError(
             f"no container engine answers at {chosen}: {_cause(error)}", hint=_START
         ) from error
     api.timeout = _CALL_SECONDS
     return Engine(api, chosen)
+
+
+def _try_socket(host: str) -> None:
+    """Fail early, and with the plain reason, where a Unix socket does not answer.
+
+    docker-py would wrap it three times, and leave its own socket open.
+    """
+    if host.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PING_SECONDS)
+            probe.connect("/" + host.removeprefix("unix://").lstrip("/"))
 
 
 def _context_host() -> str:

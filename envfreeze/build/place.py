@@ -17,7 +17,8 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol, cast
@@ -26,7 +27,7 @@ from installer import install
 from installer.destinations import WheelDestination
 from installer.records import Hash, RecordEntry
 from installer.scripts import Script
-from installer.sources import WheelFile
+from installer.sources import WheelContentElement, WheelFile
 from installer.utils import Scheme, construct_record_file, fix_shebang
 
 from envfreeze.errors import ArtifactError, LockError
@@ -247,6 +248,12 @@ class _Source(WheelFile):
             self.distribution, _, self.version = info.removesuffix(".dist-info").rpartition("-")
             self._zipfile = archive
 
+    def get_contents(self) -> Iterator[WheelContentElement]:
+        """Without ``__pycache__``: some wheels carry it, and it is made anew at any time."""
+        for element in super().get_contents():
+            if "__pycache__" not in element[0][0].split("/")[:-1]:
+                yield element
+
     @property
     def dist_info_dir(self) -> str:
         return self._info
@@ -313,35 +320,20 @@ def place_loose(site: LooseSite, archive: Path, sink: Sink, directory: str) -> N
             sink.link(posixpath.join(directory, entry.path), entry.link)
 
 
-def place_all(
-    packages: Iterable[Package],
-    wheels: Mapping[str, Path],
-    sink: Sink,
-    schemes: Mapping[str, Schemes],
-    done: Any = None,
-) -> None:
-    """Place *packages* one after the other, in order; *schemes* by their site directory."""
-    for package in packages:
-        place_package(package, wheels[package.artifact.sha256], sink, schemes[package.facts.site])
-        if done:
-            done(1)
-
-
 def place_parallel(
     packages: list[Package],
     wheels: Mapping[str, Path],
     sink: Sink,
-    schemes: Mapping[str, Schemes],
-    done: Any,
+    schemes: Schemes,
+    done: Callable[[int], None],
 ) -> None:
     """Place *packages* with a thread for each processor: inflating releases the lock."""
-    from concurrent.futures import ThreadPoolExecutor
-
     stop = threading.Event()
 
     def one(package: Package) -> None:
         if not stop.is_set():
-            place_all([package], wheels, sink, schemes, done)
+            place_package(package, wheels[package.artifact.sha256], sink, schemes)
+            done(1)
 
     largest_first = sorted(packages, key=lambda package: -package.artifact.size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

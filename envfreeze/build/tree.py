@@ -37,7 +37,10 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
             _venv(facts, sink)
         schemes = {site: _schemes(site, facts) for site in _sites(lock)}
         with progress.task("place", len(lock.packages)) as advance:
-            place.place_all(lock.packages, artifacts, sink, schemes, advance)
+            for package in lock.packages:
+                wheel = artifacts[package.artifact.sha256]
+                place.place_package(package, wheel, sink, schemes[lock.site_of(package)])
+                advance(1)
         for loose in lock.machine.loose:
             if loose.archive is not None:
                 place.place_loose(loose, artifacts[loose.archive.sha256], sink, loose.site)
@@ -45,7 +48,7 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
 
 
 def _sites(lock: Lock) -> set[str]:
-    packages = {package.facts.site for package in lock.packages}
+    packages = {lock.site_of(package) for package in lock.packages}
     return packages | {loose.site for loose in lock.machine.loose}
 
 

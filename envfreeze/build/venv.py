@@ -101,9 +101,8 @@ def _fill(plan: VenvPlan, progress: Progress) -> None:
     python = str(into / "bin" / "python")
     target = schemes(into, python, plan.lock.machine.interpreter.facts.version)
     sink = place.DirectorySink(into)
-    by_site = {package.facts.site: target for package in plan.lock.packages}
     with progress.task("place", len(plan.lock.packages)) as advance:
-        place.place_parallel(plan.lock.packages, plan.artifacts, sink, by_site, advance)
+        place.place_parallel(plan.lock.packages, plan.artifacts, sink, target, advance)
     for site in plan.lock.machine.loose:
         if site.archive is not None:
             place.place_loose(site, plan.artifacts[site.archive.sha256], sink, target.site)

@@ -38,6 +38,7 @@ Rehash = Annotated[
     typer.Option("--rehash", help="Read every file, also those unchanged since an earlier run."),
 ]
 TARGET = "The active environment, or a path to an interpreter, a venv or a prefix."
+COMPARABLE = TARGET[:-1] + ", or image:REF."
 LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
 
 
@@ -178,7 +179,7 @@ def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
 @app.command()
 def verify(
     lock: LockPath,
-    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=TARGET)] = None,
+    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=COMPARABLE)] = None,
     rehash: Rehash = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -193,8 +194,8 @@ def verify(
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A lock or a target.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="A lock or a target.")],
+    before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + COMPARABLE)],
+    after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

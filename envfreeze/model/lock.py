@@ -71,8 +71,9 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     version: str | None = None
     """``Version`` as the metadata spells it, where PEP 440 would not take it."""
     info: str
-    site: str
-    """The site directory it was found in (recorded, outside the identity)."""
+    site: str | None = None
+    """The site directory it was found in, where that is not the interpreter's own ``purelib``
+    (recorded, outside the identity)."""
     installer: str | None = None
     requested: bool = False
     direct_url: str | None = None
@@ -209,6 +210,10 @@ class Lock(Kebab, frozen=True, kw_only=True):
     @property
     def machine(self) -> Machine:
         return self.tool.envfreeze
+
+    def site_of(self, package: Package) -> str:
+        """The site directory that *package* was found in."""
+        return package.facts.site or self.machine.interpreter.facts.purelib
 
 
 def artifacts(lock: Lock) -> list[Artifact]:

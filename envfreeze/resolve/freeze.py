@@ -259,7 +259,7 @@ class _Packages:
             tree=item.tree,
             version=None if pack.is_version(dist.version) else dist.version,
             info=dist.info,
-            site=dist.site,
+            site=None if dist.site == self._facts.purelib else dist.site,
             installer=dist.installer,
             requested=dist.requested,
             direct_url=_without_credentials(dist.direct_url),

@@ -24,7 +24,7 @@ from urllib.request import (  # type: ignore[attr-defined]
 )
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import make_headers
 
 from envfreeze.errors import ArtifactError, IndexUnavailableError
@@ -491,6 +491,8 @@ def _tls(settings: IndexSettings, trusted: bool) -> ssl.SSLContext:
             hint="Check cert and client-cert in pip's settings, REQUESTS_CA_BUNDLE, SSL_CERT_FILE.",
         ) from error
     if trusted:
+        # The user said so in trusted-host: no warning for each request, as in pip.
+        urllib3.disable_warnings(InsecureRequestWarning)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -109,8 +109,7 @@ def _remembered_system(
                 findings=known.findings,
             )
     system = _system(snapshot, seen, found, means)
-    if means.http is not None and not any(p.reason.startswith("offline") for p in system.unproved):
-        means.cache.write_note(_NOTE, key, msgspec.json.encode(system))
+    means.cache.write_note(_NOTE, key, msgspec.json.encode(system))
     return system
 
 
@@ -129,7 +128,8 @@ def _is_kept(artifact: Artifact, cache: Cache) -> bool:
 
 def _key(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> str:
     """A digest that changes when the answer could: trees, unowned files, dpkg, apt's lists."""
-    digest = hashlib.sha256(f"{_NOTE_VERSION} {means.pack}".encode())
+    offline = means.http is None
+    digest = hashlib.sha256(f"{_NOTE_VERSION} {means.pack} {offline}".encode())
     for item in seen.seen:
         digest.update(f"{item.dist.site}/{item.dist.info} {item.tree}\n".encode())
     for site in seen.sites:

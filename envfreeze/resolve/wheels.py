@@ -420,7 +420,8 @@ class _Comparison:
         )
         first = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
         many = f"{len(keys)} file{'s' if len(keys) != 1 else ''}"
-        raise _Mismatch(keys, f"{many} of {self.wheel.candidate.filename} differ: {first}")
+        verb = "differs" if len(keys) == 1 else "differ"
+        raise _Mismatch(keys, f"{many} of {self.wheel.candidate.filename} {verb}: {first}")
 
     def _keys(self, path: str) -> tuple[str, ...]:
         """Where an installer puts a member, as ``scheme/path``; nothing: it is not kept."""

@@ -46,7 +46,7 @@ class NoEngineError(Exception):
 
 
 @pytest.fixture(scope="session")
-def test_engine() -> Iterator[TestEngine]:
+def docker_engine() -> Iterator[TestEngine]:
     """The engine for tests that are marked ``docker``; skips, or fails where CI promised one."""
     with contextlib.ExitStack() as stack:
         try:

@@ -324,7 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
             return
         if faults.wrong_range:
-            start = max(0, start - 1)
+            end = max(start + 1, end - 1)
         span = f"bytes {start}-{end - 1}/{len(content)}"
         self._send(206, content[start:end], {"Content-Range": span})
 

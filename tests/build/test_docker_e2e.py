@@ -1,0 +1,186 @@
+"""With a real engine: this interpreter and its system packages in an image, without a network."""
+
+from __future__ import annotations
+
+import json
+import sys
+import sysconfig
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from envfreeze.build.docker import Inputs, build_image, prepare
+from envfreeze.build.engine import Engine, connect
+from envfreeze.errors import EngineError, UsageError
+from envfreeze.model.lock import InterpreterLayer, Lock, SystemLayer, dumps, loads
+from envfreeze.model.snapshot import Interpreter
+from envfreeze.render.dockerfile import DockerOptions
+from envfreeze.resolve.debs import Means, companions, prove
+from envfreeze.resolve.dpkg import Dpkg
+from envfreeze.resolve.elf import libraries
+from envfreeze.resolve.interpreter import interpreter_files, origin, pack
+from envfreeze.store import Cache, Sidecar, hash_file, kept
+from tests.support.engine import TestEngine, docker_engine
+from tests.support.locks import interpreter, lock
+
+__all__ = ["docker_engine"]
+
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+
+ODD = 'a "b" $HOME \\ `c`'
+TAG = "envfreeze-test/interpreter:1"
+CODE = """
+import bz2, ctypes, hashlib, json, lzma, os, socket, sqlite3, ssl, sys, zlib
+try:
+    socket.create_connection(("192.0.2.1", 80), 2)
+    network = True
+except OSError:
+    network = False
+print(json.dumps({"version": sys.version, "prefix": sys.base_prefix, "network": network,
+                  "odd": os.environ["ODD"], "lock": os.path.getsize("/usr/share/envfreeze/env.lock")}))
+"""
+
+
+def this_interpreter() -> Interpreter:
+    paths = sysconfig.get_paths(vars={"base": sys.base_prefix})
+    executable = str(Path(sys.executable).resolve())
+    return interpreter(
+        version=sys.version.split()[0],
+        executable=executable,
+        base_executable=executable,
+        base_prefix=sys.base_prefix,
+        prefix=sys.base_prefix,
+        stdlib=paths["stdlib"],
+        scripts=str(Path(executable).parent),
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(docker_engine: TestEngine) -> Engine:
+    return connect(docker_engine.host)
+
+
+class Scene:
+    """A lock of this interpreter, and everything that it names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cache = Cache(path / "cache")
+        self.lock_path = path / "env.lock"
+        self.lock = self._lock()
+        self.lock_path.write_text(dumps(self.lock))
+        assert loads(self.lock_path.read_text()) == self.lock
+
+    def _lock(self) -> Lock:
+        sidecar = Sidecar(self.lock_path)
+        facts = this_interpreter()
+        dpkg = Dpkg.read()
+        if dpkg is None or origin(facts, dpkg).kind != "packed":
+            pytest.skip("needs dpkg and an interpreter that it does not own")
+        scan = libraries(interpreter_files(facts), executable=facts.base_executable)
+        owners = dpkg.owners(scan.system)
+        needed = [package for packages in owners.values() for package in packages]
+        packages = dpkg.closure([*needed, *companions(dpkg)])
+        proofs = prove(dpkg, packages, Means(cache=self.cache, sidecar=sidecar))
+        assert proofs.unproved == []
+        sha256, _ = pack(facts, self.cache)
+        layer = SystemLayer(
+            kernel="Linux",
+            machine=facts.machine,
+            os_release={"ID": "debian", "VERSION_ID": "12"},
+            packages=proofs.packages,
+        )
+        archive = kept(self.cache, sidecar, sha256, "interpreter.tar.gz")
+        return lock(
+            interpreter=InterpreterLayer(facts=facts, origin="packed", archive=archive),
+            layer=layer,
+            environment={"ODD": ODD},
+        )
+
+    def context(self, base: str, name: str) -> tuple[Path, DockerOptions]:
+        options = DockerOptions(base=base, lock_sha256=hash_file(self.lock_path)[0], tag=TAG)
+        names = [package.artifact.sha256 for package in self.lock.machine.system.packages]
+        archive = self.lock.machine.interpreter.archive
+        assert archive is not None
+        files = {
+            sha256: path
+            for sha256 in (*names, archive.sha256)
+            if (path := self.cache.find(sha256)) is not None
+        }
+        inputs = Inputs(lock_path=self.lock_path, files=files, place=empty_tar)
+        return prepare(self.lock, options, inputs, self.path / name), options
+
+
+def empty_tar(path: Path) -> None:
+    tarfile.open(path, "w").close()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return Scene(tmp_path_factory.mktemp("scene"))
+
+
+def test_the_image_runs_this_interpreter(
+    scene: Scene, engine: Engine, docker_engine: TestEngine
+) -> None:
+    context, options = scene.context(docker_engine.base_ref, "context")
+    lines: list[str] = []
+    image = build_image(engine, context, options, lines.append)
+    assert engine.exists(TAG)
+    facts = scene.lock.machine.interpreter.facts
+    said = json.loads(engine.run_probe(image, [facts.base_executable, "-I", "-c", CODE]))
+    assert said == {
+        "version": sys.version,
+        "prefix": sys.base_prefix,
+        "network": False,
+        "odd": ODD,
+        "lock": scene.lock_path.stat().st_size,
+    }
+    shown = engine.run_probe(
+        image, ["dpkg-query", "-W", "-f", "${Package}\\t${Version}\\t${db:Status-Status}\\n"]
+    )
+    rows = {tuple(line.split("\t")) for line in shown.decode().splitlines()}
+    packages = scene.lock.machine.system.packages
+    assert {(p.name, p.version, "installed") for p in packages} <= rows
+    config = (engine.inspect(image) or {})["Config"]
+    assert config["Labels"]["io.envfreeze.id"] == scene.lock.machine.id
+    assert config["Labels"]["org.opencontainers.image.base.digest"] in docker_engine.base_ref
+    assert config["Cmd"] == [Path(facts.executable).name]
+
+
+def test_a_base_of_another_release_is_refused(
+    scene: Scene, engine: Engine, docker_engine: TestEngine
+) -> None:
+    context, options = scene.context(docker_engine.base_ref, "other")
+    (context / "system/os-release").write_text("ID=debian\nVERSION_ID=11\n")
+    with pytest.raises(EngineError, match="VERSION_ID=12, the environment was captured on 11"):
+        build_image(engine, context, options)
+
+
+def test_a_deb_that_was_changed_on_the_way_is_refused(
+    scene: Scene, engine: Engine, docker_engine: TestEngine
+) -> None:
+    context, options = scene.context(docker_engine.base_ref, "changed")
+    deb = next((context / "system").glob("*.deb"))
+    deb.write_bytes(deb.read_bytes() + b"x")
+    with pytest.raises(EngineError, match="not what the lock names"):
+        build_image(engine, context, options)
+
+
+def test_a_base_that_nobody_has(engine: Engine, docker_engine: TestEngine) -> None:
+    name = docker_engine.base_ref.partition("@")[0]
+    with pytest.raises(EngineError, match="cannot pull"):
+        engine.base_by_digest(f"{name}@sha256:{'0' * 64}")
+    with pytest.raises(UsageError, match="names no digest"):
+        engine.base_by_digest(f"{name}:test")
+
+
+def test_a_probe_leaves_no_container(engine: Engine, docker_engine: TestEngine) -> None:
+    base = docker_engine.base_ref
+    assert engine.run_probe(base, ["cat", "/p/x"], {"/p/x": b"\x00\xff"}) == b"\x00\xff"
+    with pytest.raises(EngineError, match=r"(?s)status 3.*oops"):
+        engine.run_probe(base, ["sh", "-c", "echo oops >&2; exit 3"])
+    with pytest.raises(EngineError, match="no such file"):
+        engine.run_probe(base, ["/nowhere"])
+    assert engine._api.containers(all=True) == []

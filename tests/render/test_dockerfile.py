@@ -1,0 +1,345 @@
+"""Lock to Dockerfile: what it says, and that nothing hostile gets a word in."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envfreeze.errors import EnvfreezeError, LockError, NotHermeticError, UsageError
+from envfreeze.model.lock import InterpreterLayer, Lock
+from envfreeze.render.dockerfile import (
+    DockerOptions,
+    comment,
+    deb_files,
+    dockerfile_string,
+    render,
+    split_base,
+)
+from tests.support.locks import BASE, deb, interpreter, lock
+
+OPTIONS = DockerOptions(base=BASE, lock_sha256="e" * 64, tag="me/env:1")
+
+
+def instructions(text: str) -> list[str]:
+    """The instructions of a Dockerfile as the engine splits them: comment lines and empty lines
+    go, a line that ends in a backslash goes on (reference.md, "Format")."""
+    found: list[str] = []
+    open_line = ""
+    for line in re.split(r"\r\n|[\n\r\u2028\u2029\x85\x0b\x0c]", text):
+        if line.lstrip().startswith("#") or not line.strip():
+            continue
+        open_line += line
+        if line.endswith("\\"):
+            open_line = open_line[:-1]
+            continue
+        found.append(open_line)
+        open_line = ""
+    assert open_line == ""
+    return found
+
+
+def words(text: str) -> list[str]:
+    return [line.split(None, 1)[0] for line in instructions(text)]
+
+
+ALL = ["FROM", "COPY", "RUN", "ADD", "ADD", "ENV", "COPY", "LABEL", "CMD"]
+
+
+def test_the_whole_text() -> None:
+    made = lock(system=[deb("libz")], environment={"LANG": "C.UTF-8", "X": 'a "b" $c \\'})
+    assert (
+        render(made, OPTIONS)["Dockerfile"]
+        == f'''\
+# A Python environment, rebuilt from its lock.
+#
+#   environment   {"a" * 64}
+#   interpreter   cpython 3.11.7 (linux-x86_64)
+#   packages      0 Python distributions, 1 system packages
+#
+# Everything that this file needs lies beside it, and SHA256SUMS names it. Nothing is fetched
+# during the build, so it runs with the network switched off (see README.md):
+#
+#   docker build --network none .
+
+FROM {BASE}
+
+# The shared libraries that the interpreter and the packages load, as the very .deb files of
+# the machine where the lock was captured. The script checks their digests, installs those
+# that the base does not have in this version, and asserts the versions afterwards.
+COPY system/ /tmp/envfreeze-system/
+RUN sh /tmp/envfreeze-system/install.sh && rm -rf /tmp/envfreeze-system
+
+# The interpreter. No public archive has this build, so it travels as it was.
+ADD interpreter.tar.gz /
+
+# The environment: every file of every distribution, placed where it was.
+ADD packages.tar /
+
+# What was set when the environment was captured.
+ENV PATH="/home/u/env/bin:$PATH" \\
+    LANG="C.UTF-8" \\
+    X="a \\"b\\" \\$c \\\\"
+
+# The lock itself, so that the image can say what it is: envfreeze verify, envfreeze diff.
+COPY env.lock /usr/share/envfreeze/env.lock
+LABEL org.opencontainers.image.title="Python environment" \\
+      org.opencontainers.image.description="cpython 3.11.7 with 0 distributions, rebuilt from \
+its lock by envfreeze" \\
+      org.opencontainers.image.base.name="mirror.example/base:12" \\
+      org.opencontainers.image.base.digest="sha256:{"b" * 64}" \\
+      io.envfreeze.id="{"a" * 64}" \\
+      io.envfreeze.lock-sha256="{"e" * 64}"
+
+CMD ["python"]
+'''
+    )
+
+
+def test_what_is_not_needed_is_not_there() -> None:
+    facts = interpreter()
+    made = lock(interpreter=InterpreterLayer(facts=facts, origin="system"))
+    files = render(made, OPTIONS)
+    assert words(files["Dockerfile"]) == ["FROM", "ADD", "ENV", "COPY", "LABEL", "CMD"]
+    assert sorted(files) == [".dockerignore", "Dockerfile", "README.md", "SHA256SUMS"]
+    assert files["SHA256SUMS"] == ""
+
+
+def test_system_files() -> None:
+    packages = [deb("b", "1:2", depends=["c"]), deb("c", "3", arch="all", depends=["b", "gone"])]
+    made = lock(system=packages, os_release={"ID": "debian", "VERSION_ID": "12", "X": "y"})
+    files = render(made, OPTIONS)
+    assert files["system/packages.tsv"] == (
+        "c\tall\t3\tc_3_all.deb\nb\tamd64\t1:2\tb_1%3a2_amd64.deb\n"
+    )
+    assert files["system/SHA256SUMS"] == (
+        f"{'c' * 64}  c_3_all.deb\n{'c' * 64}  b_1%3a2_amd64.deb\n"
+    )
+    assert files["system/os-release"] == "ID=debian\nVERSION_ID=12\n"
+    assert files["SHA256SUMS"].splitlines() == [
+        f"{'d' * 64}  interpreter.tar.gz",
+        f"{'c' * 64}  system/b_1%3a2_amd64.deb",
+        f"{'c' * 64}  system/c_3_all.deb",
+    ]
+    assert set(deb_files(made)) == {"system/b_1%3a2_amd64.deb", "system/c_3_all.deb"}
+
+
+def test_dependencies_come_first_however_deep() -> None:
+    chain = [deb(f"p{i:04}", depends=[f"p{i + 1:04}"]) for i in range(3000)]
+    files = render(lock(system=chain), OPTIONS)
+    names = [line.split("\t")[0] for line in files["system/packages.tsv"].splitlines()]
+    assert names == sorted(names, reverse=True)
+
+
+def test_render_does_not_depend_on_the_order_of_packages() -> None:
+    packages = [deb("a"), deb("b", depends=["a"]), deb("c", depends=["b"])]
+    assert render(lock(system=packages), OPTIONS) == render(lock(system=packages[::-1]), OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("executable", "command"),
+    [
+        ("/home/u/env/bin/python", ["python"]),
+        ("/opt/py/bin/python3.11", ["/opt/py/bin/python3.11"]),
+        ('/home/u/env/bin/a "b', ['/home/u/env/bin/a "b']),
+    ],
+)
+def test_the_command(executable: str, command: list[str]) -> None:
+    text = render(lock(facts=interpreter(executable=executable)), OPTIONS)["Dockerfile"]
+    assert json.loads(instructions(text)[-1].removeprefix("CMD ")) == command
+
+
+def test_an_interpreter_that_is_not_there_is_not_hermetic() -> None:
+    layer = InterpreterLayer(facts=interpreter(), origin="unpacked")
+    with pytest.raises(NotHermeticError, match="no-pack"):
+        render(lock(interpreter=layer), OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        ("debian@sha256:" + "0" * 64, "debian"),
+        ("localhost:5000/a/b:1.2@sha256:" + "0" * 64, "localhost:5000/a/b:1.2"),
+    ],
+)
+def test_a_base_by_digest(base: str, name: str) -> None:
+    assert split_base(base) == (name, "sha256:" + "0" * 64)
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["debian:12", "", "x@sha256:12", "a b@sha256:" + "0" * 64, "a@sha256:" + "0" * 64 + "\nRUN x"],
+)
+def test_a_base_without_a_digest_is_refused(base: str) -> None:
+    with pytest.raises(UsageError, match="not an image by digest"):
+        render(lock(), DockerOptions(base=base, lock_sha256="e" * 64))
+
+
+HOSTILE = ["x\nRUN evil", "x\r\nRUN evil", "x\\", '"; RUN evil', "$(evil)", "`evil`", "x\u2028RUN"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("field", ["name", "version", "arch"])
+def test_a_hostile_system_package_is_refused(field: str, text: str) -> None:
+    package = deb(**({"name": "a"} | {field: text}))
+    with pytest.raises(LockError, match="system package"):
+        render(lock(system=[package]), OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["A B", "A=B", "A\nRUN x", "", "1A", "PATH", "É"])
+def test_a_hostile_variable_name_is_refused(name: str) -> None:
+    with pytest.raises(LockError, match="environment variable"):
+        render(lock(environment={name: "x"}), OPTIONS)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "\x00", "\x1b[0m", "a\u2028b", "\udc80"])
+def test_a_value_that_no_dockerfile_can_hold_is_refused(value: str) -> None:
+    with pytest.raises(LockError):
+        render(lock(environment={"A": value}), OPTIONS)
+
+
+@pytest.mark.parametrize("tag", ["a b", "A", "x;evil", "x\ny", "", "a`b`"])
+def test_a_hostile_tag_is_refused(tag: str) -> None:
+    with pytest.raises(UsageError, match="--tag"):
+        render(lock(), DockerOptions(base=BASE, lock_sha256="e" * 64, tag=tag))
+
+
+_nasty = st.text(
+    st.sampled_from(list("ab/.:$\"'\\`#{}%&;|<>()= \t\n\r\x0b\x0c\x85\u2028\u2029\ud800é"))
+    | st.characters(),
+    max_size=12,
+)
+
+
+@st.composite
+def _locks(draw: st.DrawFn) -> Lock:
+    facts = interpreter(
+        version=draw(_nasty),
+        implementation=draw(_nasty),
+        platform=draw(_nasty),
+        scripts="/" + draw(_nasty),
+        executable="/" + draw(_nasty),
+    )
+    packages = [
+        deb(draw(st.just("a") | _nasty), draw(st.just("1") | _nasty), depends=[draw(_nasty)])
+    ]
+    return lock(
+        facts=facts,
+        system=packages,
+        os_release={"ID": draw(_nasty), "VERSION_ID": draw(_nasty)},
+        environment=draw(st.dictionaries(st.just("A") | _nasty, _nasty, max_size=2)),
+    )
+
+
+@settings(max_examples=400)
+@given(_locks())
+def test_no_lock_adds_an_instruction(hostile: Lock) -> None:
+    try:
+        files = render(hostile, OPTIONS)
+    except EnvfreezeError:
+        return
+    assert words(files["Dockerfile"]) == ALL
+    static = [
+        line for line in instructions(files["Dockerfile"]) if line[:3] in {"COP", "RUN", "ADD"}
+    ]
+    assert static == [
+        "COPY system/ /tmp/envfreeze-system/",
+        "RUN sh /tmp/envfreeze-system/install.sh && rm -rf /tmp/envfreeze-system",
+        "ADD interpreter.tar.gz /",
+        "ADD packages.tar /",
+        "COPY env.lock /usr/share/envfreeze/env.lock",
+    ]
+    assert all("/../" not in f"/{name}/" and not name.startswith("/") for name in files)
+    for line in files["system/packages.tsv"].splitlines():
+        assert re.fullmatch(r"[a-z0-9.+-]+\t[a-z0-9-]+\t[\w.+:~-]+\t[\w.+%~-]+\.deb", line)
+    assert (
+        files["system/install.sh"] == render(lock(system=[deb("a")]), OPTIONS)["system/install.sh"]
+    )
+
+
+def docker_unquote(text: str) -> str:
+    """What the engine makes of a double-quoted word (``shell/lex.go``,
+    ``processDoubleQuote``)."""
+    assert text[0] == text[-1] == '"'
+    out, index, inner = "", 0, text[1:-1]
+    while index < len(inner):
+        char = inner[index]
+        assert char not in '"$', "an unescaped quote or variable"
+        if char == "\\":
+            index += 1
+            assert inner[index] in '"$\\'
+            char = inner[index]
+        out += char
+        index += 1
+    return out
+
+
+@given(st.text(max_size=30))
+def test_a_quoted_value_comes_back_as_it_was(text: str) -> None:
+    try:
+        quoted = dockerfile_string(text)
+    except LockError:
+        return
+    assert docker_unquote(quoted) == text
+
+
+@given(_nasty)
+def test_a_comment_stays_on_its_line(text: str) -> None:
+    assert re.fullmatch(r"[ -\[\]-~]*", comment(text))
+
+
+# --- templates ---------------------------------------------------------------------------
+
+
+def test_a_changed_template_cannot_leak_a_raw_value(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile.j2").write_text("FROM {{ base }}\n# {{ packages }}\n")
+    options = DockerOptions(base=BASE, lock_sha256="e" * 64, templates=tmp_path)
+    with pytest.raises(UsageError, match="without a filter"):
+        render(lock(), options)
+
+
+def test_a_changed_template_is_used(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile.j2").write_text("FROM {{ base }}\n# {{ 'x\ny' | comment }}\n")
+    options = DockerOptions(base=BASE, lock_sha256="e" * 64, templates=tmp_path)
+    assert render(lock(), options)["Dockerfile"] == f"FROM {BASE}\n# x?y\n"
+
+
+@pytest.mark.parametrize("text", ["{{ nothing }}", "{% if %}"])
+def test_a_wrong_template_is_a_usage_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Dockerfile.j2").write_text(text)
+    options = DockerOptions(base=BASE, lock_sha256="e" * 64, templates=tmp_path)
+    with pytest.raises(UsageError, match=r"Dockerfile\.j2"):
+        render(lock(), options)
+
+
+# --- the script --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash", "busybox"])
+def test_the_script_is_posix_shell(tmp_path: Path, shell: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"no {shell}")
+    script = tmp_path / "install.sh"
+    script.write_text(render(lock(system=[deb("a")]), OPTIONS)["system/install.sh"])
+    command = [program, "sh"] if shell == "busybox" else [program]
+    subprocess.run([*command, "-n", str(script)], check=True)
+
+
+def test_the_script_refuses_another_release(tmp_path: Path) -> None:
+    made = lock(system=[deb("a")], os_release={"ID": "no-such-os"})
+    for name, text in render(made, OPTIONS).items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    done = subprocess.run(
+        ["sh", str(tmp_path / "system/install.sh")], capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert b"the environment was captured on no-such-os" in done.stderr

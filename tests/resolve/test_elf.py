@@ -1,0 +1,266 @@
+"""What ELF objects need, and what the loader would load for them."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envfreeze.resolve.elf import Needs, libraries, needs
+from envfreeze.resolve.rootfs import Root
+from tests.support.elfmaker import Elf, elf_bytes, write_elf
+
+
+class Machine:
+    """A root directory to put libraries into."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.root = Root(path)
+
+    def lib(self, path: str, **facts: object) -> str:
+        write_elf(self.path / path.lstrip("/"), Elf(**facts))  # type: ignore[arg-type]
+        return path
+
+    def text(self, path: str, text: str) -> None:
+        target = self.path / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def link(self, path: str, target: str) -> None:
+        place = self.path / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def read_with_pyelftools(data: bytes) -> Needs | None:
+    found = needs_kind = None
+    elf = ELFFile(io.BytesIO(data))
+    needed, rpath, runpath, soname = [], "", "", None
+    for segment in elf.iter_segments():
+        if isinstance(segment, DynamicSegment):
+            for tag in segment.iter_tags():
+                if tag.entry.d_tag == "DT_NEEDED":
+                    needed.append(tag.needed)
+                elif tag.entry.d_tag == "DT_RPATH":
+                    rpath = tag.rpath
+                elif tag.entry.d_tag == "DT_RUNPATH":
+                    runpath = tag.runpath
+                elif tag.entry.d_tag == "DT_SONAME":
+                    soname = tag.soname
+    own = needs_from(data)
+    assert own is not None
+    needs_kind = own.kind
+    found = Needs(
+        kind=needs_kind,
+        soname=soname,
+        needed=tuple(needed),
+        rpath=tuple(p for p in rpath.split(":") if p),
+        runpath=tuple(p for p in runpath.split(":") if p),
+        interp=own.interp,
+    )
+    assert (needs_kind.bits, needs_kind.little) == (elf.elfclass, elf.little_endian)
+    return found
+
+
+def needs_from(data: bytes) -> Needs | None:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return needs(file.name)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("little", [True, False])
+def test_reads_what_pyelftools_reads(bits: int, little: bool) -> None:
+    data = elf_bytes(
+        Elf(
+            needed=["libc.so.6", "libm.so.6"],
+            soname="libx.so.1",
+            rpath="$ORIGIN/../lib:/x",
+            runpath="/y",
+            bits=bits,
+            little=little,
+        )
+    )
+    own = needs_from(data)
+    assert own == read_with_pyelftools(data)
+    assert own is not None
+    assert own.needed == ("libc.so.6", "libm.so.6")
+    assert own.rpath == ("$ORIGIN/../lib", "/x")
+
+
+def test_reads_this_interpreter_as_pyelftools_does() -> None:
+    if sys.platform != "linux":
+        pytest.skip("ELF is read where there is ELF")
+    for path in {Path(sys.executable).resolve(), *Path("/lib").glob("*-linux-*/lib[cmz].so.*")}:
+        data = path.read_bytes()
+        assert needs(path) == read_with_pyelftools(data)
+
+
+def test_reads_what_a_compiler_wrote(tmp_path: Path) -> None:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc")
+    source = tmp_path / "x.c"
+    source.write_text("int x(void) { return 1; }\n")
+    out = tmp_path / "libx.so.1"
+    flags = ["-shared", "-fPIC", "-Wl,-soname,libx.so.1", "-Wl,-rpath,$ORIGIN/y"]
+    subprocess.run([compiler, *flags, str(source), "-o", str(out), "-lm"], check=True)
+    own = needs(out)
+    assert own == read_with_pyelftools(out.read_bytes())
+    assert own is not None
+    assert (own.rpath or own.runpath) == ("$ORIGIN/y",)
+
+
+def test_a_text_file_needs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.so").write_text("/* GNU ld script */ GROUP ( libc.so.6 )\n" * 3)
+    assert needs(tmp_path / "x.so") is None
+    assert needs(tmp_path / "absent") is None
+    assert needs(tmp_path) is None
+
+
+@given(st.data())
+def test_a_damaged_object_is_no_object_and_never_an_error(data: st.DataObject) -> None:
+    whole = bytearray(elf_bytes(Elf(needed=["libc.so.6"], soname="libx.so.1", interp="/ld.so")))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    del whole[data.draw(st.integers(4, len(whole))) :]
+    needs_from(bytes(whole))
+
+
+def test_the_closure_is_transitive_and_real(machine: Machine) -> None:
+    machine.lib(
+        "/usr/lib/x86_64-linux-gnu/libssl.so.3.0", soname="libssl.so.3", needed=["libc.so.6"]
+    )
+    machine.link("/usr/lib/x86_64-linux-gnu/libssl.so.3", "libssl.so.3.0")
+    machine.lib("/usr/lib/x86_64-linux-gnu/libc.so.6", soname="libc.so.6")
+    machine.link("/lib", "usr/lib")
+    ext = machine.lib("/env/_ssl.so", needed=["libssl.so.3"])
+    scan = libraries([ext], root=machine.root)
+    assert scan.system == {
+        "/usr/lib/x86_64-linux-gnu/libssl.so.3.0",
+        "/usr/lib/x86_64-linux-gnu/libc.so.6",
+    }
+    assert scan.missing == {}
+
+
+def test_ld_so_conf_and_its_includes_are_searched(machine: Machine) -> None:
+    machine.text("/etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n")
+    machine.text("/etc/ld.so.conf.d/a.conf", "# comment\n/opt/vendor/lib\n")
+    machine.lib("/opt/vendor/lib/libv.so.1")
+    ext = machine.lib("/env/x.so", needed=["libv.so.1"])
+    assert libraries([ext], root=machine.root).system == {"/opt/vendor/lib/libv.so.1"}
+
+
+def test_ld_so_conf_that_includes_itself_ends(machine: Machine) -> None:
+    machine.text("/etc/ld.so.conf", "include /etc/ld.so.conf\n")
+    ext = machine.lib("/env/x.so", needed=["libv.so.1"])
+    assert list(libraries([ext], root=machine.root).missing) == ["libv.so.1"]
+
+
+@pytest.mark.parametrize("field", ["rpath", "runpath"])
+def test_origin_leads_to_bundled_libraries(machine: Machine, field: str) -> None:
+    bundled = machine.lib("/env/site/x.libs/libz-1.so", soname="libz-1.so")
+    ext = machine.lib("/env/site/x/e.so", needed=["libz-1.so"], **{field: "$ORIGIN/../x.libs"})
+    scan = libraries([ext, bundled], root=machine.root)
+    assert (scan.system, scan.missing, scan.inside) == (frozenset(), {}, {})
+
+
+def test_rpath_is_handed_down_and_runpath_is_not(machine: Machine) -> None:
+    machine.lib("/opt/a/libone.so", needed=["libtwo.so"])
+    machine.lib("/opt/a/libtwo.so")
+    by_rpath = machine.lib("/env/r.so", needed=["libone.so"], rpath="/opt/a")
+    assert libraries([by_rpath], root=machine.root).missing == {}
+    by_runpath = machine.lib("/env/s.so", needed=["libone.so"], runpath="/opt/a")
+    scan = libraries([by_runpath], root=machine.root)
+    assert scan.missing == {"libtwo.so": ["/opt/a/libone.so"]}
+
+
+def test_runpath_switches_the_objects_own_rpath_off(machine: Machine) -> None:
+    machine.lib("/opt/a/libone.so")
+    ext = machine.lib("/env/r.so", needed=["libone.so"], rpath="/opt/a", runpath="/opt/b")
+    assert list(libraries([ext], root=machine.root).missing) == ["libone.so"]
+
+
+def test_what_the_interpreter_loaded_is_there_for_extensions(machine: Machine) -> None:
+    shared = machine.lib("/py/lib/libpython3.so.1.0", soname="libpython3.so.1.0")
+    exe = machine.lib("/py/bin/python", needed=["libpython3.so.1.0"], runpath="$ORIGIN/../lib")
+    ext = machine.lib("/env/x.so", needed=["libpython3.so.1.0"])
+    scan = libraries([exe, shared, ext], root=machine.root, executable=exe)
+    assert (scan.missing, scan.inside, scan.system) == ({}, {}, frozenset())
+
+
+def test_the_rpath_of_the_executable_counts_for_extensions(machine: Machine) -> None:
+    machine.lib("/py/lib/libssl.so.3")
+    exe = machine.lib("/py/bin/python", rpath="$ORIGIN/../lib")
+    ext = machine.lib("/env/_ssl.so", needed=["libssl.so.3"])
+    scan = libraries([exe, ext], root=machine.root, executable=exe)
+    assert scan.system == {"/py/lib/libssl.so.3"}
+
+
+def test_the_program_interpreter_is_a_system_library(machine: Machine) -> None:
+    machine.lib("/lib64/ld-linux-x86-64.so.2")
+    exe = machine.lib("/py/bin/python", interp="/lib64/ld-linux-x86-64.so.2")
+    scan = libraries([exe], root=machine.root, executable=exe)
+    assert scan.system == {"/lib64/ld-linux-x86-64.so.2"}
+
+
+def test_a_library_of_another_file_of_the_set_is_not_missing(machine: Machine) -> None:
+    blas = machine.lib("/env/nvidia/cublas/lib/libcublas.so.12", soname="libcublas.so.12")
+    ext = machine.lib("/env/torch/lib/libtorch.so", needed=["libcublas.so.12"])
+    scan = libraries([ext, blas], root=machine.root)
+    assert (scan.inside, scan.missing) == ({"libcublas.so.12": [ext]}, {})
+
+
+def test_the_driver_is_neither_missing_nor_system(machine: Machine) -> None:
+    machine.lib("/usr/lib/x86_64-linux-gnu/libcuda.so.1")
+    ext = machine.lib("/env/torch/lib/libtorch.so", needed=["libcuda.so.1", "libnvidia-ml.so.1"])
+    scan = libraries([ext], root=machine.root)
+    assert list(scan.driver) == ["libcuda.so.1", "libnvidia-ml.so.1"]
+    assert (scan.system, scan.missing) == (frozenset(), {})
+
+
+def test_libraries_for_another_machine_do_not_satisfy(machine: Machine) -> None:
+    machine.lib("/usr/lib/libx.so.1", bits=32, machine=3)
+    ext = machine.lib("/env/x.so", needed=["libx.so.1"])
+    arm = machine.lib("/env/arm.so", needed=["libnowhere.so"], machine=183)
+    scan = libraries([ext, arm, ext], root=machine.root, executable=ext)
+    assert (list(scan.missing), scan.foreign) == (["libx.so.1"], 1)
+
+
+def test_links_are_followed_inside_the_root(machine: Machine) -> None:
+    machine.lib("/opt/blas/libblas.so.3.11")
+    machine.link("/etc/alternatives/libblas", "/opt/blas/libblas.so.3.11")
+    machine.link("/usr/lib/libblas.so.3", "/etc/alternatives/libblas")
+    ext = machine.lib("/env/x.so", needed=["libblas.so.3"])
+    scan = libraries([ext], root=machine.root)
+    assert scan.system == {"/opt/blas/libblas.so.3.11"}
+    assert scan.found == {"/usr/lib/libblas.so.3"}
+
+
+def test_a_circle_of_libraries_ends(machine: Machine) -> None:
+    machine.lib("/usr/lib/liba.so", needed=["libb.so"])
+    machine.lib("/usr/lib/libb.so", needed=["liba.so"])
+    ext = machine.lib("/env/x.so", needed=["liba.so"])
+    assert libraries([ext], root=machine.root).system == {"/usr/lib/liba.so", "/usr/lib/libb.so"}
+
+
+def test_nothing_gives_nothing() -> None:
+    scan = libraries([])
+    assert (scan.system, scan.scanned) == (frozenset(), 0)
