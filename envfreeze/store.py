@@ -211,6 +211,20 @@ class Sidecar:
     def __init__(self, lock_path: Path) -> None:
         self.lock_path = lock_path
         self.root = lock_path.with_name(lock_path.name + ".d")
+        self._new: list[Path] = []
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """On a failure inside, what was kept inside is removed again."""
+        self._new = []
+        try:
+            yield
+        except BaseException:
+            for directory in self._new:
+                shutil.rmtree(directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.root.rmdir()
+            raise
 
     def relative(self, sha256: str, filename: str) -> str:
         """The ``path`` of an artifact as a lock writes it."""
@@ -221,6 +235,8 @@ class Sidecar:
         target = self.lock_path.parent / str(artifact.path)
         if target.is_file() and target.stat().st_size == artifact.size:
             return
+        if not target.parent.exists():
+            self._new.append(target.parent)
         with atomic_file(target) as file, source.open("rb") as reader:
             shutil.copyfileobj(reader, file, CHUNK)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import view
-from envfreeze.errors import LockError, NotHermeticError, TargetError, UsageError
+from envfreeze.errors import ArtifactError, LockError, NotHermeticError, TargetError, UsageError
 from envfreeze.model import lock as locks
+from envfreeze.model.identity import check_identity
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Interpreter, Snapshot
 from envfreeze.progress import Progress
@@ -78,7 +79,9 @@ def load(path: Path | str) -> Lock:
         raise LockError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LockError(f"{path} is not a lock: it is not UTF-8 text") from error
-    return locks.loads(text, source=str(path))
+    lock = locks.loads(text, source=str(path))
+    check_identity(lock, str(path))
+    return lock
 
 
 def capture(
@@ -146,17 +149,27 @@ def _index(facts: Interpreter, context: Context) -> Index:
 
 
 def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context) -> int:
-    text = locks.dumps(lock)
-    _check_standard(text)
+    data = locks.dumps(lock).encode("utf-8")
     packed = [artifact for artifact in locks.artifacts(lock) if artifact.path is not None]
-    for artifact in packed:
-        source = context.cache.find(artifact.sha256)
-        if source is None:
-            raise LockError(f"{artifact.filename} vanished from the cache {context.cache.root}")
-        sidecar.keep(source, artifact)
-    write_atomic(output, text.encode("utf-8"))
+    with sidecar.all_or_nothing():
+        for artifact in packed:
+            source = context.cache.find(artifact.sha256)
+            if source is None:
+                raise ArtifactError(f"{artifact.filename} vanished from {context.cache.root}")
+            sidecar.keep(source, artifact)
+        if not _is_same(output, data):
+            _check_standard(data.decode("utf-8"))
+            write_atomic(output, data)
     sidecar.sweep(lock)
     return sum(artifact.size for artifact in packed)
+
+
+def _is_same(path: Path, data: bytes) -> bool:
+    """Whether *path* holds exactly *data*: then there is nothing to check or write."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _check_standard(text: str) -> None:
@@ -310,13 +323,14 @@ def _scratch(context: Context) -> Path:
 
 
 def _docker_options(lock: Lock, lock_path: Path, options: ImageOptions) -> DockerOptions:
-    from envfreeze.render.dockerfile import DockerOptions
+    from envfreeze.render.dockerfile import DockerOptions, split_base
 
     if options.base is None:
         raise UsageError(
             "--to docker needs --base NAME@sha256:DIGEST, the image to build on",
             hint="docker inspect --format '{{.RepoDigests}}' NAME shows the digest of an image.",
         )
+    split_base(options.base)
     return DockerOptions(
         base=options.base,
         lock_sha256=hash_file(lock_path)[0],

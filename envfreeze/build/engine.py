@@ -160,11 +160,12 @@ class Engine:
 
     def _run(self, container: str, what: str) -> bytes:
         stream = self._api.attach(container, stdout=True, stderr=True, stream=True, demux=True)
-        self._api.start(container)
         out, err = io.BytesIO(), io.BytesIO()
-        for stdout, stderr in stream:
-            out.write(stdout or b"")
-            err.write(stderr or b"")
+        with _closing(stream):
+            self._api.start(container)
+            for stdout, stderr in stream:
+                out.write(stdout or b"")
+                err.write(stderr or b"")
         status = self._api.wait(container)["StatusCode"]
         if status != 0:
             said = err.getvalue().decode("utf-8", "replace").strip()[-2000:]
@@ -217,6 +218,23 @@ def connect(host: str | None = None) -> Engine:
         ) from error
     api.timeout = _CALL_SECONDS
     return Engine(api, chosen)
+
+
+@contextlib.contextmanager
+def _closing(stream: Any) -> Iterator[None]:
+    """Close an attached stream: its connection was upgraded, so nobody else does.
+
+    docker-py's own ``close`` leaves the response open, and with it the socket.
+    """
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            stream.close()
+        response = getattr(stream, "_response", None)
+        if response is not None:
+            with contextlib.suppress(Exception):
+                response.close()
 
 
 def _try_socket(host: str) -> None:

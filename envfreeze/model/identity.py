@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from envfreeze.model.lock import LooseSite, SystemPackage
+from envfreeze.errors import LockError
+from envfreeze.model.lock import Lock, LooseSite, SystemPackage
 from envfreeze.model.snapshot import Dist, Interpreter, Row
 
 INSTALLER_FILES = frozenset(
@@ -129,3 +130,39 @@ def system_digest(packages: Iterable[SystemPackage]) -> str:
 def environment_id(layers: dict[str, str]) -> str:
     """The environment's id: the digest over the digests of its layers."""
     return _digest(layers)
+
+
+def lock_layers(lock: Lock) -> dict[str, str]:
+    """The digest of each layer, computed from what *lock* says of it."""
+    machine = lock.machine
+    packages = [
+        (package.name, package.facts.version or package.version or "", package.facts.tree)
+        for package in lock.packages
+    ]
+    packages += [
+        (normalize(lost.name), lost.version, lost.tree)
+        for lost in machine.unproved
+        if lost.tree is not None
+    ]
+    return {
+        "files": files_digest(machine.loose),
+        "interpreter": interpreter_digest(machine.interpreter.facts),
+        "packages": packages_digest(packages),
+        "system": system_digest(machine.system.packages),
+    }
+
+
+def check_identity(lock: Lock, source: str) -> None:
+    """See that a lock is whole: its digests are those of what it says.
+
+    :raises LockError: it was edited by hand, merged badly, or cut short.
+    """
+    machine = lock.machine
+    layers = lock_layers(lock)
+    wrong = sorted(name for name in layers if machine.layers.get(name) != layers[name])
+    if wrong or machine.id != environment_id(machine.layers):
+        said = f"its layer {', '.join(wrong)}" if wrong else "its id"
+        raise LockError(
+            f"{source} contradicts itself: {said} is not what the digest in it says",
+            hint="It was edited, merged badly or cut short; restore it or capture again.",
+        )

@@ -26,6 +26,7 @@ else:
 
 SCHEMA = 1
 LOCK_VERSION = "1.0"
+CREATED_BY = "envfreeze"
 
 Proof = Literal["proved", "packed"]
 
@@ -278,6 +279,11 @@ def _check_version(document: dict[str, Any], source: str) -> None:
     tool = document.get("tool")
     ours = tool.get("envfreeze") if isinstance(tool, dict) else None
     if not isinstance(ours, dict):
+        if document.get("created-by") == CREATED_BY:
+            raise LockError(
+                f"{source} has no [tool.envfreeze]: it was cut short",
+                hint="Restore it from version control or capture again.",
+            )
         raise LockError(
             f"{source} is a PEP 751 lock without [tool.envfreeze]: another tool wrote it",
             hint="envfreeze capture writes a lock that envfreeze can rebuild.",

@@ -15,6 +15,7 @@ from envfreeze.model.identity import (
     versioned_wrapper,
 )
 from envfreeze.model.lock import (
+    CREATED_BY,
     LOCK_VERSION,
     SCHEMA,
     Artifact,
@@ -36,8 +37,6 @@ from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.wheels import NotProved, Verdict, WheelProof, prove_all
 from envfreeze.store import Cache, Sidecar, kept
-
-CREATED_BY = "envfreeze"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

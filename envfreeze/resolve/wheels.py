@@ -678,7 +678,9 @@ class Prover:
         found = self.index.candidates(dist.name, dist.version)
         wheels = rank(dist, found.wheels, self.accepts)
         if not wheels:
-            return NotProved(reason=_nothing(dist, bool(found.wheels), bool(found.sdists)))
+            reason = _nothing(dist, bool(found.wheels), bool(found.sdists))
+            silent = "; an index did not answer" if self.index.problems else ""
+            return NotProved(reason=reason + silent)
         return self._try_all(view, wheels, budget)
 
     def _try_all(self, view: _Installed, wheels: list[Candidate], budget: _Budget) -> Verdict:

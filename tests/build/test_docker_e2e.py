@@ -37,8 +37,9 @@ try:
     network = True
 except OSError:
     network = False
+size = os.path.getsize("/usr/share/envfreeze/env.lock")
 print(json.dumps({"version": sys.version, "prefix": sys.base_prefix, "network": network,
-                  "odd": os.environ["ODD"], "lock": os.path.getsize("/usr/share/envfreeze/env.lock")}))
+                  "odd": os.environ["ODD"], "lock": size}))
 """
 
 

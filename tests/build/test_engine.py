@@ -59,7 +59,7 @@ class FakeApi:
         self.archive = data
 
     def attach(self, container: str, **_: Any) -> Iterator[tuple[bytes | None, bytes | None]]:
-        return iter(self.output)
+        yield from self.output
 
     def start(self, container: str) -> None:
         if self.status < 0:
