@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from envfreeze.errors import ArtifactError, DiskError
 from envfreeze.model.lock import Artifact, Lock, artifacts
 
 CHUNK = 1 << 20
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @contextlib.contextmanager
@@ -122,6 +125,8 @@ class Cache:
 
     def find(self, sha256: str, size: int | None = None) -> Path | None:
         """The cached file with these bytes, or None. Bytes are checked where they are used."""
+        if not _DIGEST.fullmatch(sha256):
+            return None
         path = self._blob(sha256)
         try:
             actual = path.stat().st_size
@@ -147,7 +152,7 @@ class Cache:
         place = self.root / "blobs"
         with disk_errors(place):
             place.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".new.", dir=place)
+            descriptor, name = tempfile.mkstemp(prefix=".new.", dir=place)
         try:
             with disk_errors(place), os.fdopen(descriptor, "wb") as file:
                 writer = BlobWriter(file)
@@ -231,22 +236,38 @@ class Sidecar:
         return f"{self.root.name}/{sha256}/{filename}"
 
     def keep(self, source: Path, artifact: Artifact) -> None:
-        """Copy *source* to where *artifact* says; done already when it lies there whole."""
+        """Copy *source* to where *artifact* says; done already when it lies there whole.
+
+        :raises ArtifactError: *source* has other bytes. It is removed: a cache's damaged entry
+            must not be met again.
+        """
         target = self.lock_path.parent / str(artifact.path)
-        if target.is_file() and target.stat().st_size == artifact.size:
+        if target.is_file() and hash_file(target) == (artifact.sha256, artifact.size):
             return
         if not target.parent.exists():
             self._new.append(target.parent)
-        with atomic_file(target) as file, source.open("rb") as reader:
-            shutil.copyfileobj(reader, file, CHUNK)
+        with source.open("rb") as reader, atomic_file(target) as file:
+            writer = BlobWriter(file)
+            shutil.copyfileobj(reader, writer, CHUNK)
+            if writer.sha256 != artifact.sha256:
+                with contextlib.suppress(OSError):
+                    source.unlink()
+                raise ArtifactError(
+                    f"{artifact.filename} is damaged in the cache ({source})\n"
+                    f"expected sha256 {artifact.sha256}\n     got sha256 {writer.sha256}",
+                    hint="It was removed from there; run the same command again.",
+                )
 
     def sweep(self, lock: Lock) -> None:
-        """Remove what *lock* no longer names: the leavings of an earlier capture."""
+        """Remove what *lock* no longer names: the leavings of an earlier capture.
+
+        Only what is called like a digest; the directory may be somebody's own ``NAME.d``.
+        """
         wanted = {artifact.sha256 for artifact in artifacts(lock) if artifact.path}
         if not self.root.is_dir():
             return
         for entry in self.root.iterdir():
-            if entry.name not in wanted:
+            if entry.name not in wanted and _DIGEST.fullmatch(entry.name):
                 shutil.rmtree(entry, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.root.rmdir()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import view
-from envfreeze.errors import ArtifactError, LockError, NotHermeticError, TargetError, UsageError
+from envfreeze.errors import ArtifactError, EngineError, LockError, NotHermeticError, TargetError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.identity import check_identity
 from envfreeze.model.lock import Lock
@@ -94,14 +96,15 @@ def capture(
     :raises NotHermeticError: ``strict``, and something is neither proved nor packed; nothing
         is written then.
     """
-    from envfreeze.resolve import freeze
-
     _check_output(output)
     found = local.find(target, context.environ)
+    # The probe is another process: what comes after it is imported while it looks.
+    threading.Thread(target=_import_resolve, daemon=True).start()
     with context.progress.task("look"):
         observation = local.observe(
             found, environ=context.environ, cache=context.cache, rehash=options.rehash
         )
+    freeze = _import_resolve()
     sidecar = Sidecar(output)
     index = _index(observation.snapshot.interpreter, context)
     frozen = freeze.freeze(
@@ -126,6 +129,12 @@ def capture(
         problems=frozen.problems,
         packed_bytes=packed,
     )
+
+
+def _import_resolve() -> ModuleType:
+    from envfreeze.resolve import freeze
+
+    return freeze
 
 
 def _check_output(output: Path) -> None:
@@ -360,12 +369,25 @@ def _verify_image(
 
 
 def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
-    """Run the probe in a container of *image* that has no network and is removed afterwards."""
+    """Run the probe in a container of *image* that has no network and is removed afterwards.
+
+    :param python: where its interpreter should be; else the one on its PATH is asked.
+    """
     from envfreeze.targets.bundle import Question
 
     question = Question()
-    output = engine.run_probe(image, question.argv(python))
-    return question.answer(output, f"image:{image}").snapshot
+    for candidate in (python, "python3", "python"):
+        try:
+            output = engine.run_probe(image, question.argv(candidate))
+        except EngineError as error:
+            if "no such file" not in str(error) and "not found" not in str(error):
+                raise
+            continue
+        return question.answer(output, f"image:{image}").snapshot
+    raise TargetError(
+        f"image:{image} has no Python: neither {python} nor python3 on its PATH",
+        hint="Is that the image of this environment?",
+    )
 
 
 def verify(

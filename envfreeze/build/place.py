@@ -8,31 +8,42 @@ an image. So a venv and an image are placed by the same code.
 from __future__ import annotations
 
 import base64
+import configparser
+import contextlib
+import csv
+import errno
+import gzip
 import hashlib
 import io
 import os
 import posixpath
+import re
+import shlex
 import shutil
 import tarfile
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, Protocol, cast
 
 from installer import install
 from installer.destinations import WheelDestination
+from installer.exceptions import InstallerError
 from installer.records import Hash, RecordEntry
 from installer.scripts import Script
-from installer.sources import WheelContentElement, WheelFile
-from installer.utils import Scheme, construct_record_file, fix_shebang
+from installer.sources import WheelContentElement, WheelSource
+from installer.utils import Scheme, construct_record_file
 
 from envfreeze.errors import ArtifactError, LockError
 from envfreeze.model.identity import normalize
-from envfreeze.model.lock import LooseSite, Package, is_inside
+from envfreeze.model.lock import LooseSite, Package, PackageFacts, is_inside
+from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
+from envfreeze.resolve.pack import is_made_up
 from envfreeze.store import CHUNK, disk_errors
 
 SPOOL = 64 << 20
@@ -50,16 +61,16 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DirectorySink:
-    """Files on this machine, below *root* only."""
+    """Files on this machine, below *root* only, and never written through a link."""
 
     root: Path
+    _entered: set[str] = field(default_factory=set)
 
     def put(self, path: str, stream: IO[bytes], *, executable: bool) -> tuple[str, int]:
         target = Path(path)
-        self._check(target)
+        self._enter(target.parent)
         with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
+            with _create(path) as file:
                 result = _copy(stream, file)
             if executable:
                 target.chmod(0o755)
@@ -67,18 +78,50 @@ class DirectorySink:
 
     def link(self, path: str, target: str) -> None:
         place = Path(path)
-        self._check(place)
+        self._enter(place.parent)
+        if place.is_dir() and not place.is_symlink():
+            raise _file_and_directory(path)
         with disk_errors(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             place.symlink_to(target)
 
-    def _check(self, path: Path) -> None:
-        if not path.is_relative_to(self.root):
+    def _enter(self, directory: Path) -> None:
+        """Make *directory*, and see that it really lies below the root."""
+        if str(directory) in self._entered:
+            return
+        root = os.path.realpath(self.root)
+        here = os.path.realpath(directory)
+        if here != root and not here.startswith(root.rstrip("/") + "/"):
             raise LockError(
-                f"a file of this lock would be written to {path}, outside {self.root}",
+                f"a file of this lock would be written to {directory}, outside {self.root}",
                 hint="Do not build from this lock.",
             )
+        with disk_errors(directory):
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise _file_and_directory(str(directory)) from error
+        self._entered.add(str(directory))
+
+
+def _create(path: str) -> IO[bytes]:
+    """A new file at *path*; a link that stands there is replaced, not written through."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.fdopen(os.open(path, flags, 0o666), "wb")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+def _file_and_directory(path: str) -> LockError:
+    return LockError(
+        f"this lock has a file or link and a directory in the same place: {path}",
+        hint="Do not build from this lock; capture again.",
+    )
 
 
 class TarSink:
@@ -96,6 +139,7 @@ class TarSink:
         self._own = own.rstrip("/") + "/"
         self._epoch = epoch
         self._seen: set[str] = set()
+        self._links: set[str] = set()
 
     def close(self) -> None:
         self._tar.close()
@@ -112,10 +156,13 @@ class TarSink:
 
     def link(self, path: str, target: str) -> None:
         member = self._member(path)
+        if path in self._seen:
+            raise _file_and_directory(path)
         member.type = tarfile.SYMTYPE
         member.linkname = target
         member.mode = 0o777
         self._tar.addfile(member)
+        self._links.add(path)
 
     def _member(self, path: str) -> tarfile.TarInfo:
         if not path.startswith("/") or ".." in path.split("/"):
@@ -126,11 +173,19 @@ class TarSink:
         return member
 
     def _directories(self, directory: str) -> None:
-        if directory in self._seen or not (directory + "/").startswith(self._own):
+        if directory in self._seen or directory in {"/", ""}:
             return
+        if directory in self._links:
+            raise LockError(
+                f"a file of this lock would be written through its link {directory}",
+                hint="Do not build from this lock.",
+            )
         self._directories(posixpath.dirname(directory))
         self._seen.add(directory)
-        member = tarfile.TarInfo(directory.lstrip("/"))
+        name = directory.lstrip("/")
+        if not (directory + "/").startswith(self._own) or name in SHARED_DIRECTORIES:
+            return
+        member = tarfile.TarInfo(name)
         member.type = tarfile.DIRTYPE
         member.mode = 0o755
         member.mtime = self._epoch
@@ -178,13 +233,22 @@ class Placement(WheelDestination):
     package: Package
     schemes: dict[str, str]
     python: str
-    record: dict[str, tuple[str, int]] = field(default_factory=dict)
+    unheld: list[tuple[Scheme, str, str]] = field(default_factory=list)
+    """``(scheme, path, sha256 as in RECORD)`` that the wheel names and does not hold."""
     _wrappers: set[str] = field(default_factory=set)
+    _copies: list[RecordEntry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        roots = {**self.schemes, "site": self.schemes["purelib"]}
+        keys = [key.partition("/") for key in self.package.facts.yields]
+        self._yielded = {
+            posixpath.join(roots[scheme], path) for scheme, _, path in keys if scheme in roots
+        }
 
     def _path(self, scheme: str, path: str) -> str:
-        root = self.schemes[scheme]
+        root = self.schemes[scheme].rstrip("/")
         full = posixpath.normpath(posixpath.join(root, path))
-        if not full.startswith(root.rstrip("/") + "/"):
+        if not full.startswith(root + "/"):
             raise LockError(
                 f"{self.package.name}: its file {path!r} leads out of {root}",
                 hint="Do not build from this lock.",
@@ -196,15 +260,20 @@ class Placement(WheelDestination):
     ) -> RecordEntry:
         name = os.fspath(path)
         target = self._path(scheme, name)
+        content: Any = stream
         if scheme == "scripts":
             if name in self._wrappers:
                 return RecordEntry(name, None, None)
-            with fix_shebang(stream, self.python) as fixed:
-                return self._put(name, target, fixed, True)
-        key = ("site" if scheme in {"purelib", "platlib"} else scheme) + "/" + name
-        if key in self.package.facts.yields:
-            return _entry(name, *_copy(stream, None))
-        return self._put(name, target, stream, is_executable)
+            content = _with_shebang(stream, self.python, keep=self._keeps_arguments())
+        if target in self._yielded:
+            return _entry(name, *_copy(content, None))
+        return self._put(name, target, content, is_executable or scheme == "scripts")
+
+    def _keeps_arguments(self) -> bool:
+        """pip and ``installer`` replace the whole first line of a script; uv keeps what follows
+        ``#!python``, and a packed script is kept as it was."""
+        facts = self.package.facts
+        return facts.proof == "packed" or (facts.installer or "").startswith("uv")
 
     def _put(self, name: str, target: str, stream: Any, executable: bool) -> RecordEntry:
         return _entry(name, *self.sink.put(target, stream, executable=executable))
@@ -214,7 +283,9 @@ class Placement(WheelDestination):
         self._wrappers.add(script)
         entry = self._put(script, self._path("scripts", script), io.BytesIO(data), True)
         for copy in self.package.facts.wrapper_copies.get(name, []):
-            self._put(copy, self._path("scripts", copy), io.BytesIO(data), True)
+            self._wrappers.add(copy)
+            target = self._path("scripts", copy)
+            self._copies.append(self._put(copy, target, io.BytesIO(data), True))
         return entry
 
     def finalize_installation(
@@ -225,10 +296,18 @@ class Placement(WheelDestination):
                 return None
             return posixpath.relpath(self.schemes[other], self.schemes[scheme]) + "/"
 
-        rows = [
-            row for row in records if row[1].hash_ is not None or row[1].path == record_file_path
-        ]
-        with construct_record_file(rows, prefix) as stream:
+        rows = {
+            (self._path(where, row.path)): (where, row)
+            for where, row in records
+            if row.hash_ is not None or row.path == record_file_path
+        }
+        for row in self._copies:
+            rows[self._path("scripts", row.path)] = (Scheme("scripts"), row)
+        for where, path, claim in self.unheld:
+            target = self._path(where, path)
+            if target in self._yielded:
+                rows[target] = (where, RecordEntry(path, Hash("sha256", claim), None))
+        with construct_record_file(rows.values(), prefix) as stream:
             self._put(record_file_path, self._path(scheme, record_file_path), stream, False)
 
 
@@ -237,22 +316,76 @@ def _entry(name: str, sha256: str, size: int) -> RecordEntry:
     return RecordEntry(name, Hash("sha256", text), size)
 
 
-class _Source(WheelFile):
-    """A wheel whose metadata directory is the one that was installed, however it is spelt."""
+_SHEBANG = b"#!python"
+_LINE = 1 << 13
 
-    def __init__(self, archive: zipfile.ZipFile, info: str) -> None:
-        self._info = info
-        try:
-            super().__init__(archive)
-        except ValueError:
-            self.distribution, _, self.version = info.removesuffix(".dist-info").rpartition("-")
-            self._zipfile = archive
 
-    def get_contents(self) -> Iterator[WheelContentElement]:
-        """Without ``__pycache__``: some wheels carry it, and it is made anew at any time."""
-        for element in super().get_contents():
-            if "__pycache__" not in element[0][0].split("/")[:-1]:
-                yield element
+class _Joined:
+    """A stream with other bytes before the rest of it."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        data, self._head = self._head, b""
+        return data or self._rest.read(size)
+
+
+def _with_shebang(stream: BinaryIO, python: str, *, keep: bool) -> Any:
+    """A wheel's script with *python* in the place of ``#!python``.
+
+    :param keep: with the arguments that follow it.
+    """
+    line = stream.readline(_LINE)
+    if not line.startswith(_SHEBANG) or not (line.endswith(b"\n") or len(line) < _LINE):
+        stream.seek(0)
+        return stream
+    rest = line[len(_SHEBANG) :].removeprefix(b"w")
+    arguments = rest.strip() if keep and rest[:1].isspace() else b""
+    end = b"\r\n" if keep and rest.endswith(b"\r\n") else b"\n" if b"\n" in rest else b""
+    return _Joined(shebang(python, arguments) + end, stream)
+
+
+def shebang(python: str, arguments: bytes = b"") -> bytes:
+    """The first line of a script; three lines of shell where the kernel would not take the path.
+
+    Source: distlib's ``scripts.py``, as ``installer`` and uv have it too.
+    """
+    path = os.fsencode(python)
+    tail = b" " + arguments if arguments else b""
+    if not re.search(rb"\s", path) and len(path) + len(tail) + 3 <= 127:
+        return b"#!" + path + tail
+    quoted = os.fsencode(shlex.quote(python))
+    return b"#!/bin/sh\n'''exec' " + quoted + tail + b' "$0" "$@"\n' + b"' '''"
+
+
+_RESTORED = frozenset({"INSTALLER", "REQUESTED", "direct_url.json"})
+"""What the lock says of a metadata directory: never taken from a wheel."""
+
+
+class _Source(WheelSource):
+    """A wheel, its metadata directory called as it was where it was installed.
+
+    Its RECORD is not needed: the wheel's own sha256 was checked, and what is placed is hashed.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, facts: PackageFacts) -> None:
+        self._archive = archive
+        self._names = set(archive.namelist())
+        self._info = facts.info
+        self._spelt = self._spelling()
+        name, _, version = facts.info.removesuffix(".dist-info").rpartition("-")
+        super().__init__(name, version)
+
+    def _spelling(self) -> str:
+        """The metadata directory as the wheel spells it: it need not be as it is installed."""
+        if f"{self._info}/METADATA" in self._names:
+            return self._info
+        heads = {name.partition("/")[0] for name in self._names if name.count("/") == 1}
+        wanted = normalize(self._info)
+        found = [h for h in sorted(heads) if h.endswith(".dist-info") and normalize(h) == wanted]
+        return found[0] if len(found) == 1 else self._info
 
     @property
     def dist_info_dir(self) -> str:
@@ -261,6 +394,104 @@ class _Source(WheelFile):
     @property
     def data_dir(self) -> str:
         return self._info.removesuffix(".dist-info") + ".data"
+
+    @property
+    def dist_info_filenames(self) -> list[str]:
+        head = self._spelt + "/"
+        return [name.removeprefix(head) for name in self._names if name.startswith(head)]
+
+    def read_dist_info(self, filename: str) -> str:
+        if filename == "WHEEL":
+            return self._wheel()
+        text = self._archive.read(f"{self._spelt}/{filename}").decode("utf-8")
+        return _scripts_only(text) if filename == "entry_points.txt" else text
+
+    def _wheel(self) -> str:
+        """What ``installer`` asks of WHEEL. purelib and platlib are one directory here."""
+        name = f"{self._spelt}/WHEEL"
+        text = self._archive.read(name).decode("utf-8", "replace") if name in self._names else ""
+        version = re.search(r"^Wheel-Version:\s*(\d+)", text, re.MULTILINE | re.IGNORECASE)
+        if version is not None and version[1] != "1":
+            raise ArtifactError(f"it is a wheel of version {version[1]}; only 1 is known")
+        return "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+
+    def validate_record(self, *, validate_contents: bool = True) -> None:
+        """Nothing to do: see the class."""
+
+    def get_contents(self) -> Iterator[WheelContentElement]:
+        """Without ``__pycache__``: some wheels carry it, and it is made anew at any time."""
+        for member in self._archive.infolist():
+            path = self._as_installed(member.filename)
+            if path is None or "__pycache__" in path.split("/")[:-1]:
+                continue
+            mode = member.external_attr >> 16
+            with self._archive.open(member) as stream:
+                yield (path, "", ""), cast("BinaryIO", stream), bool(mode & 0o111)
+
+    def _as_installed(self, name: str) -> str | None:
+        """Where a member goes, in the spelling of the installed metadata; None: nowhere."""
+        head, mark, rest = name.partition("/")
+        if name.endswith("/"):
+            return None
+        if head == self._spelt and mark:
+            if rest in _RESTORED or (rest == "WHEEL" and is_made_up(self._archive.read(name))):
+                return None
+            return f"{self._info}/{rest}"
+        if head == self._spelt.removesuffix(".dist-info") + ".data" and mark:
+            return f"{self.data_dir}/{rest}"
+        return name
+
+    def unheld(self) -> Iterator[tuple[Scheme, str, str]]:
+        """What RECORD names, with a sha256, and the wheel does not hold: a packed wheel leaves
+        out what another distribution overwrote."""
+        name = f"{self._spelt}/RECORD"
+        if name not in self._names:
+            return
+        text = self._archive.read(name).decode("utf-8")
+        for row in csv.reader(text.splitlines()):
+            if len(row) < 2 or row[0] in self._names or not row[1].startswith("sha256="):
+                continue
+            path = self._as_installed(row[0])
+            head, _, rest = (path or "").partition("/")
+            if head == self.data_dir:
+                scheme, _, rest = rest.partition("/")
+                if scheme in {"scripts", "headers", "data", "purelib", "platlib"}:
+                    yield Scheme(scheme), rest, row[1].removeprefix("sha256=")
+            elif path:
+                yield Scheme("purelib"), path, row[1].removeprefix("sha256=")
+
+
+def _scripts_only(text: str) -> str:
+    """entry_points.txt as ``installer``'s parser takes it: importlib.metadata reads it more
+    leniently (a name may come twice, ``%`` is a letter), and so do pip and uv."""
+    found: dict[str, dict[str, str]] = {"console_scripts": {}, "gui_scripts": {}}
+    section = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].strip()
+        elif section in found and "=" in line and line[0] not in "#;":
+            name, _, value = line.partition("=")
+            found[section][name.strip()] = value.strip().replace("%", "%%")
+    return "".join(
+        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in names.items())
+        for section, names in found.items()
+    )
+
+
+_DAMAGE = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    InstallerError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    configparser.Error,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile and ``installer`` raise at a wheel that is none."""
 
 
 def place_package(package: Package, wheel: Path, sink: Sink, schemes: Schemes) -> None:
@@ -272,6 +503,11 @@ def place_package(package: Package, wheel: Path, sink: Sink, schemes: Schemes) -
     :raises LockError: it would write outside the environment.
     """
     facts = package.facts
+    if not re.fullmatch(r"[^/\x00-\x1f\x7f]+\.dist-info", facts.info):
+        raise LockError(
+            f"{package.name}: {facts.info!r} is not the name of a metadata directory",
+            hint="Do not build from this lock.",
+        )
     extra = {}
     if facts.installer is not None:
         extra["INSTALLER"] = facts.installer.encode()
@@ -279,16 +515,22 @@ def place_package(package: Package, wheel: Path, sink: Sink, schemes: Schemes) -
         extra["REQUESTED"] = b""
     if facts.direct_url is not None:
         extra["direct_url.json"] = facts.direct_url.encode()
-    name = facts.info.partition("-")[0] or normalize(package.name)
-    placement = Placement(sink, package, schemes.of(name), schemes.python)
+    name = facts.info.removesuffix(".dist-info").partition("-")[0] or normalize(package.name)
     try:
         with zipfile.ZipFile(wheel) as archive:
-            install(_Source(archive, facts.info), placement, extra)
-    except (LockError, ArtifactError):
+            source = _Source(archive, facts)
+            placement = Placement(
+                sink, package, schemes.of(name), schemes.python, list(source.unheld())
+            )
+            install(source, placement, extra)
+    except LockError:
         raise
-    except (zipfile.BadZipFile, KeyError, ValueError, AssertionError, EOFError) as error:
+    except (ArtifactError, *_DAMAGE) as error:
+        cause = (
+            str(error) if isinstance(error, ArtifactError) else f"{type(error).__name__}: {error}"
+        )
         raise ArtifactError(
-            f"{package.artifact.filename} cannot be placed: {type(error).__name__}: {error}",
+            f"{package.artifact.filename} cannot be placed: {cause}",
             hint="It has the bytes that the lock names: the lock or the wheel is at fault.",
         ) from error
 
@@ -297,27 +539,52 @@ def place_loose(site: LooseSite, archive: Path, sink: Sink, directory: str) -> N
     """Put back the unowned files of a site directory; links last, so none is written through.
 
     :raises LockError: a member is not one the lock names, or leads out of the directory.
-    :raises ArtifactError: a member's bytes are not those that the lock names.
+    :raises ArtifactError: a member is missing, or its bytes are not those that the lock names.
     """
-    wanted = {entry.path: entry for entry in site.files}
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            entry = wanted.get(member.name)
-            if entry is None or not is_inside(member.name):
-                raise LockError(
-                    f"{archive.name} holds {member.name!r}, which the lock does not name"
-                )
-            if entry.link is None and member.isfile():
+    _check_loose(site)
+    wanted = {entry.path: entry for entry in site.files if entry.link is None}
+    links = {entry.path: entry.link for entry in site.files if entry.link is not None}
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                if member.name in links and member.issym():
+                    continue
+                entry = wanted.pop(member.name, None)
+                if entry is None or not member.isfile():
+                    raise LockError(
+                        f"{archive.name} holds {member.name!r}, which the lock does not name"
+                    )
                 stream = cast("IO[bytes]", tar.extractfile(member))
                 path = posixpath.join(directory, member.name)
                 sha256, _ = sink.put(path, stream, executable=entry.executable)
                 if sha256 != entry.sha256:
                     raise ArtifactError(
-                        f"{member.name} in {archive.name} is not what the lock names"
+                        f"{member.name} in {archive.name} is not what the lock names\n"
+                        f"expected sha256 {entry.sha256}\n     got sha256 {sha256}"
                     )
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ArtifactError(f"{archive.name} is not a whole tar.gz: {error}") from error
+    if wanted:
+        raise ArtifactError(f"{archive.name} lacks {min(wanted)!r}, which the lock names")
+    for path, target in sorted(links.items()):
+        sink.link(posixpath.join(directory, path), str(target))
+
+
+def _check_loose(site: LooseSite) -> None:
+    """Every path is below the site directory, and none leads through a link."""
+    links = {entry.path for entry in site.files if entry.link is not None}
     for entry in site.files:
-        if entry.link is not None and is_inside(entry.path):
-            sink.link(posixpath.join(directory, entry.path), entry.link)
+        above = [parent.as_posix() for parent in PurePosixPath(entry.path).parents]
+        if not is_inside(entry.path) or posixpath.normpath(entry.path) != entry.path:
+            raise LockError(
+                f"the unowned file {entry.path!r} leads out of {site.site}",
+                hint="Do not build from this lock.",
+            )
+        if not links.isdisjoint(above):
+            raise LockError(
+                f"the unowned file {entry.path!r} lies behind a link of this lock",
+                hint="Do not build from this lock.",
+            )
 
 
 def place_parallel(
@@ -331,9 +598,14 @@ def place_parallel(
     stop = threading.Event()
 
     def one(package: Package) -> None:
-        if not stop.is_set():
+        if stop.is_set():
+            return
+        try:
             place_package(package, wheels[package.artifact.sha256], sink, schemes)
-            done(1)
+        except BaseException:
+            stop.set()
+            raise
+        done(1)
 
     largest_first = sorted(packages, key=lambda package: -package.artifact.size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

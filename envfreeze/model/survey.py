@@ -102,7 +102,8 @@ def _sort_group(group: list[Dist], sorter: _Sorter) -> None:
         inside = _owning_site(dist, sorter.owned_sites)
         if inside is None:
             sorter.stranded.append(dist)
-        elif dist.rows is None:
+        elif dist.rows is None or inside.path != dist.site:
+            # Below a site directory, not in it: all its files are unowned files of that one.
             sorter.loose.append(dist)
         elif position == 0 and _NAME.fullmatch(dist.name) and not _CONTROL.search(dist.version):
             sorter.live.append(dist)

@@ -4,12 +4,19 @@ import hashlib
 import json
 import os
 import re
+import stat
+import zlib
 
 from . import files, metadata
 from .machine import is_utf8
 
 # Part of every fingerprint: raise it when what is remembered changes its meaning.
-MEMORY = 2
+MEMORY = 3
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# pip gives what it is about to delete such a name; killed, it leaves it behind (pip#6194).
+_LEFTOVER = ("~", "-")
 
 
 class Roots(object):
@@ -17,22 +24,21 @@ class Roots(object):
 
     def __init__(self, site, prefix, headers):
         self.site = site
-        self.prefix = prefix
+        # Where Python's prefix is the whole file system, any path would pass for its data.
+        self.data = None if prefix == "/" else prefix
         self.scripts = prefix and os.path.join(prefix, "bin")
         self.headers = headers
 
     def place(self, path):
-        """``(scheme, relative path, full path)`` of a RECORD row. Nothing outside is ever read."""
+        """``(scheme, relative path, full path)`` of a RECORD row. No path leads outside."""
         if "\0" in path or "\n" in path or "\r" in path:
             return "outside", path, None
-        if path[:1] not in ("/", ".") and "/." not in path and "\\" not in path:
-            return "site", path, self.site + "/" + path
         full = os.path.normpath(os.path.join(self.site, path))
         for scheme, root in (
             ("site", self.site),
             ("scripts", self.scripts),
             ("headers", self.headers),
-            ("data", self.prefix),
+            ("data", self.data),
         ):
             if root and full.startswith(root.rstrip("/") + "/"):
                 relative = full[len(root.rstrip("/")) + 1 :]
@@ -51,23 +57,23 @@ class SiteProbe(object):
         self.hasher = hasher
         self.roots = roots
         self.path = roots.site
-        self.stats = {}
+        self.regular = {}
+        self.other = {}
         self.owned = set()
-        self.remember = {}
         self._checked = []
 
     def dists(self, owns_files):
         """The distributions here. *owns_files*: a site directory, to be walked whole."""
         if owns_files:
-            self.stats = files.walk(self.path)
+            self.regular, self.other = files.walk(self.path)
         found = []
-        for name in self._metadata_names():
+        for name in self._metadata_names(owns_files):
             dist = self._dist(name)
             if dist is not None:
                 found.append(dist)
         return found
 
-    def _metadata_names(self):
+    def _metadata_names(self, owns_files):
         try:
             names = sorted(os.listdir(self.path))
         except OSError as error:
@@ -77,17 +83,18 @@ class SiteProbe(object):
         if self.path.endswith(".egg") and "EGG-INFO" in names:
             chosen.append("EGG-INFO")
         for name in names:
-            if name.startswith("~"):
-                self.machine.find(
-                    "leftover",
-                    self.path + "/" + name,
-                    "an interrupted pip left it behind; it is not part of the environment",
-                    "delete it",
-                )
+            if name.startswith(_LEFTOVER):
+                if owns_files:
+                    self.machine.find(
+                        "leftover",
+                        self.path + "/" + name,
+                        "an interrupted pip left it behind; it is not part of the environment",
+                        "delete it",
+                    )
             elif name.lower().endswith((".dist-info", ".egg-info")):
-                if is_utf8(name):
+                if is_utf8(name) and not _CONTROL.search(name):
                     chosen.append(name)
-                else:
+                elif not owns_files:  # Else found among the loose files.
                     self.machine.find("not-utf8", self.path + "/" + name, "its name is not UTF-8")
         return chosen
 
@@ -124,7 +131,13 @@ class SiteProbe(object):
         """A single-file ``X.egg-info`` of distutils, or a dangling link in its place."""
         text = self.machine.text(self.path + "/" + info)
         if text is None:
-            self.machine.find("unreadable", self.path + "/" + info)
+            if os.path.lexists(self.path + "/" + info) and not os.path.exists(
+                self.path + "/" + info
+            ):
+                detail = "a link that points nowhere"
+                self.machine.find("damaged-metadata", self.path + "/" + info, detail, "delete it")
+            else:
+                self.machine.find("unreadable", self.path + "/" + info)
             return None
         name, version = metadata.name_and_version(text)
         guessed = metadata.from_directory_name(info)
@@ -149,66 +162,102 @@ class SiteProbe(object):
             dist["wrappers"] = metadata.wrappers(self._read(info, "entry_points.txt") or "")
 
     def _rows(self, dist, info):
-        data = self.machine.read(self.path + "/" + info + "/RECORD")
-        rows = None if data is None else metadata.record(data.decode("utf-8", "replace"))
-        if rows is None:
+        place = self.path + "/" + info + "/RECORD"
+        data = self.machine.read(place)
+        columns = None if data is None else metadata.record(data.decode("utf-8", "replace"))
+        if columns is None:
             self.machine.find(
                 "damaged-record",
-                self.path + "/" + info + "/RECORD",
-                "it is not a table of files that can be read",
+                place,
+                "it cannot be read, or is larger than 64 MiB"
+                if data is None
+                else "it is not a table of files, or has more than %d rows" % metadata.MAX_ROWS,
                 "reinstall %s" % dist["name"],
             )
             return
-        check = DistCheck(self, dist, hashlib.sha256(data))
-        dist["rows"] = [row for row in (check.row(path, claim) for path, claim in rows) if row]
-        check.start()
+        check = DistCheck(self, place)
+        dist["rows"] = check.rows(*columns)
+        check.start(hashlib.sha256(data))
         self._checked.append(check)
-
-    def lstat(self, scheme, path, full):
-        if scheme == "site":
-            self.owned.add(path)
-            found = self.stats.get(path)
-            if found is not None:
-                return found
-        try:
-            return os.lstat(full)
-        except (OSError, ValueError):
-            return None
 
     def loose(self):
         """Start on the files that no RECORD owns; complete after the hasher has run."""
         result = []  # type: list
-        for path in sorted(set(self.stats) - self.owned):
-            if path.startswith("~"):
+        groups = {}  # type: dict
+        for path in sorted((self.regular.keys() | self.other.keys()) - self.owned):
+            if path.startswith(_LEFTOVER):
                 continue
-            if not is_utf8(path) or re.search(r"[\x00-\x1f\x7f]", path):
+            if not is_utf8(path) or _CONTROL.search(path):
                 self.machine.find(
                     "not-utf8", self.path + "/" + path, "its name cannot be written down"
                 )
-                continue
-            st = self.stats[path]
-            full = self.path + "/" + path
-            if files.is_link(st):
-                self._loose_link(result, path, full)
-            elif files.is_regular(st):
+            elif path in self.other:
+                self._loose_other(result, path, self.path + "/" + path)
+            else:
+                st = self.regular[path]
                 row = [path, None, st.st_size, files.is_executable(st), None]
                 result.append(row)
-                self.hasher.add(full, _setter(row, 1))
+                groups.setdefault(path.partition("/")[0], []).append((row, st))
+        for group in groups.values():
+            check = LooseCheck(self, group)
+            check.start()
+            self._checked.append(check)
         return result
 
-    def _loose_link(self, result, path, full):
-        link = os.readlink(full)
+    def _loose_other(self, result, path, full):
+        if not files.is_link(self.other[path]):
+            detail = "a FIFO, socket or device: it has no content to keep"
+            self.machine.find("unreadable", full, detail, "delete it")
+            return
+        try:
+            link = os.readlink(full)
+        except OSError as error:
+            self.machine.find("unreadable", full, str(error.strerror))
+            return
         if not os.path.exists(full):
             self.machine.find("dangling-link", full, "points at %s" % link, "delete it")
         elif is_utf8(link):
             result.append([path, None, 0, False, link])
+        else:
+            self.machine.find("not-utf8", full, "what it points at cannot be written down")
 
     def finish(self):
-        """After the hasher has run: fold the digests in and collect what to remember."""
+        """After the hasher has run: fold the digests in. Returns what to remember."""
+        remember = {}
         for check in self._checked:
-            check.finish()
-            if check.remember is not None:
-                self.remember[check.fingerprint] = check.remember
+            notable = check.finish()
+            if notable is not None:
+                remember[check.fingerprint] = notable
+        return remember
+
+    def unread(self, full):
+        self.machine.find("unreadable", full, "its content could not be read")
+
+
+def zipped(machine, path):
+    """The distribution in a zipped egg, or None where *path* is none."""
+    if not path.endswith(".egg"):
+        return None
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("EGG-INFO/PKG-INFO") as file:
+            text = file.read(1 << 20).decode("utf-8", "replace")
+    except (OSError, LookupError, ValueError, RuntimeError, EOFError):
+        text = ""
+    except (zipfile.BadZipFile, zlib.error):
+        text = ""
+    name, version = metadata.name_and_version(text)
+    if not name or not version:
+        guessed = os.path.basename(path)[: -len(".egg")].split("-")
+        machine.find(
+            "damaged-metadata",
+            path,
+            "EGG-INFO/PKG-INFO in it has no name or no version; the file's name is used",
+            "reinstall it",
+        )
+        name, version = name or guessed[0], version or "".join(guessed[1:2])
+    return {"site": path, "info": "EGG-INFO", "name": name, "version": version, "rows": None}
 
 
 def _setter(row, index):
@@ -218,53 +267,114 @@ def _setter(row, index):
     return done
 
 
+def _fingerprint(site, digest, stats):
+    digest.update(files.stamps(stats))
+    salt = [MEMORY, sorted(site.hasher.interpreters)]
+    digest.update(json.dumps(salt).encode("ascii"))
+    return digest.hexdigest()
+
+
+def _recalled(site, fingerprint):
+    return None if site.machine.rehash else site.machine.known.get(fingerprint)
+
+
+class LooseCheck(object):
+    """Hashes the unowned files below one name of a site directory, or recalls their digests."""
+
+    def __init__(self, site, group):
+        self.site = site
+        self.group = group  # [(row, lstat)]
+        names = "\0".join(row[0] for row, _ in group).encode("utf-8")
+        stats = [st for _, st in group]
+        self.fingerprint = _fingerprint(site, hashlib.sha256(b"loose\0" + names), stats)
+        self._known = _recalled(site, self.fingerprint)
+
+    def start(self):
+        for index, (row, _) in enumerate(self.group):
+            if self._known is not None:
+                row[1] = self._known.get(str(index))
+            else:
+                self.site.hasher.add(self.site.path + "/" + row[0], _setter(row, 1))
+
+    def finish(self):
+        """What to remember, if anything."""
+        whole = True
+        for row, _ in self.group:
+            if row[1] is None:
+                whole = False
+                self.site.unread(self.site.path + "/" + row[0])
+        if self._known is None and whole and files.settled([st for _, st in self.group]):
+            return {str(index): row[1] for index, (row, _) in enumerate(self.group)}
+        return None
+
+
 class DistCheck(object):
     """Compares one distribution's files with its RECORD, or recalls an earlier comparison."""
 
-    def __init__(self, site, dist, fingerprint):
+    def __init__(self, site, record):
         self.site = site
-        self.dist = dist
-        self.fingerprint = fingerprint
-        self.remember = None
-        self._work = []  # (row, claim, full path, stat)
+        self.record = record
+        self.fingerprint = ""
+        self._work = []  # (row, claim, full path or None for a plain site path, stat)
         self._neutral = {}  # position in _work: digest of a script without its interpreter
-        self._recalled = False
+        self._known = None
+        self._outside = []
+        self._odd = set()
 
-    def row(self, path, claim):
-        """The snapshot's row for RECORD's ``path,claim``, its digest still open; None to skip."""
-        if "__pycache__/" in path and path.endswith((".pyc", ".pyo")):
-            return None
+    def rows(self, paths, claims):
+        """The snapshot's rows, their digests still open."""
+        rows, work = [], self._work
+        self.site.owned.update(paths)
+        for path, claim, st in zip(paths, claims, map(self.site.regular.get, paths)):  # noqa: B905
+            if st is not None:
+                row, full = ["site", path, None, st.st_size, st.st_mode & 0o111 != 0, claim], None
+            elif "__pycache__/" in path and path.endswith((".pyc", ".pyo")):
+                continue
+            else:
+                row, full, st = self._elsewhere(path, claim)
+                if row is None:
+                    continue
+            rows.append(row)
+            if st is not None:
+                work.append((row, claim, full, st))
+        self.site.owned.difference_update(self._odd)
+        if self._outside:
+            self.site.machine.find("outside-row", self.record, _outside_text(self._outside))
+        return rows
+
+    def _elsewhere(self, path, claim):
+        """``(row, full path, stat)`` of what is not simply a file of the walk."""
         scheme, relative, full = self.site.roots.place(path)
-        if scheme == "outside":
-            self.site.machine.find(
-                "outside-row",
-                "%s/%s/RECORD" % (self.site.path, self.dist["info"]),
-                "it claims %r, which lies outside the environment: not read, not kept" % path,
-            )
-            return ["outside", path, None, None, False, claim]
-        st = self.site.lstat(scheme, relative, full)
         row = [scheme, relative, None, None, False, claim]
-        if st is not None and (files.is_regular(st) or files.is_link(st)):
-            row[3], row[4] = st.st_size, files.is_executable(st)
-            self._work.append((row, claim, full, st))
-        return row
+        if scheme == "outside":
+            self._outside.append(path)
+            return row, None, None
+        if scheme == "site" and relative != path and relative in self.site.regular:
+            if relative in self.site.owned:  # The same file under two spellings.
+                return None, None, None
+            self.site.owned.add(relative)
+        try:
+            st = os.stat(full)
+        except (OSError, ValueError):
+            st = None
+        if st is None or not stat.S_ISREG(st.st_mode):
+            # Claimed or not, a link to nowhere, or to a directory, is looked at as a loose one.
+            self._odd.add(relative)
+            return row, None, None
+        row[3], row[4] = st.st_size, files.is_executable(st)
+        return row, full, st
 
-    def start(self):
+    def start(self, digest):
         """Recall the result if nothing has changed since, else queue the files for hashing."""
-        self.fingerprint.update(
-            "".join(files.stamp(work[3]) for work in self._work).encode("ascii")
-        )
-        salt = [MEMORY, sorted(self.site.hasher.interpreters)]
-        self.fingerprint.update(json.dumps(salt).encode("ascii"))
-        self.fingerprint = self.fingerprint.hexdigest()
-        known = None if self.site.machine.rehash else self.site.machine.known.get(self.fingerprint)
-        if known is not None:
-            self._recall(known)
+        self.fingerprint = _fingerprint(self.site, digest, [work[3] for work in self._work])
+        self._known = _recalled(self.site, self.fingerprint)
+        if self._known is not None:
+            self._recall(self._known)
             return
         for index, (row, _, full, _) in enumerate(self._work):
             script = row[0] == "scripts"
             done = self._script_setter(index) if script else _setter(row, 2)
-            self.site.hasher.add(full, done, script=script)
+            self.site.hasher.add(full or self.site.path + "/" + row[1], done, script=script)
 
     def _script_setter(self, index):
         def done(sha256, neutral):
@@ -279,29 +389,43 @@ class DistCheck(object):
 
         ``=`` before it: the file agrees with RECORD, and this is its neutral form.
         """
-        self._recalled = True
-        for index, (row, claim, _, _) in enumerate(self._work):
-            found = known.get(str(index), "")
-            if found == "":
-                row[2], row[5] = files.digest_of(claim)[1], None
-            elif found is not None and found.startswith("="):
-                row[2], row[5] = found[1:], None
+        digests = files.digests_of([work[1] for work in self._work])
+        for (row, _, _, _), digest in zip(self._work, digests):  # noqa: B905
+            row[2], row[5] = digest, None
+        for index, digest in known.items():
+            row, claim = self._work[int(index)][:2]
+            if digest is not None and digest.startswith("="):
+                row[2] = digest[1:]
             else:
-                row[2] = found
+                row[2], row[5] = digest, claim
 
     def finish(self):
         """After the hasher has run: what agrees with RECORD, and what to remember of it."""
-        if self._recalled:
-            return
-        notable = {}
-        for index, (row, claim, _, _) in enumerate(self._work):
-            agrees = row[2] is not None and files.digest_of(claim) == ("sha256", row[2])
+        if self._known is not None:
+            return None
+        notable, whole = {}, True
+        for index, (row, claim, full, _) in enumerate(self._work):
+            full = full or self.site.path + "/" + row[1]
+            if row[2] is None:
+                whole = False
+                self.site.unread(full)
+                continue
+            algorithm, claimed = files.digest_of(claim)
+            if algorithm == "sha256":
+                agrees = claimed == row[2]
+            else:
+                agrees = bool(algorithm) and files.digest_with(algorithm, full) == claimed
             if agrees:
                 row[5] = None
             if index in self._neutral:
                 row[2] = self._neutral[index]
+            if index in self._neutral or not agrees or algorithm != "sha256":
                 notable[str(index)] = ("=" if agrees else "") + row[2]
-            elif not agrees:
-                notable[str(index)] = row[2]
-        if self._work and files.settled([work[3] for work in self._work]):
-            self.remember = notable
+        if whole and self._work and files.settled([work[3] for work in self._work]):
+            return notable
+        return None
+
+
+def _outside_text(paths):
+    more = " and %d more" % (len(paths) - 1) if len(paths) > 1 else ""
+    return "it claims %r%s outside the environment: not read, not kept" % (paths[0], more)

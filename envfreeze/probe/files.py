@@ -2,6 +2,7 @@
 
 import binascii
 import hashlib
+import marshal
 import os
 import re
 import stat
@@ -14,20 +15,20 @@ BUFFER = 1 << 20
 # such an index entry racy), so its digest is not remembered.
 SETTLED = 2_000_000_000
 
-_SHEBANG = re.compile(
-    rb"\A#!\s*[\"']?(?P<exe>[^\"'\n]*?/(?:python|pypy)[0-9.a-z]*)[\"']?"
-    rb"(?P<rest>(?:[ \t][^\n]*)?\r?\n)"
-)
-# What distlib and uv write where a path is too long for the kernel or holds a space.
-_TRAMPOLINE = re.compile(
-    rb"\A#!/bin/sh\n'''exec' [\"']?(?P<exe>[^\n]*?/(?:python|pypy)[0-9.a-z]*)[\"']?"
-    rb"(?P<rest>[^\n]*) \"\$0\" \"\$@\"\n' '''\n"
-)
+# A first line longer than this is nobody's; Linux itself reads 256 bytes of it.
+HEAD = 1 << 13
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_TRAMPOLINE = b"#!/bin/sh\n'''exec' "
+_PYTHON = re.compile(rb"/(?:python|pypy)[0-9.a-z]*(?=[\s\"']|$)")
 
 
 def walk(top):
-    """``{relative path: lstat}`` of what lies below *top*: no ``__pycache__``, no link followed."""
-    found = {}
+    """``(regular, other)`` files below *top*, each ``{relative path: lstat}``.
+
+    No ``__pycache__``, no link followed. *other*: links, FIFOs, sockets, devices.
+    """
+    regular, other = {}, {}
     pending = [("", top)]
     while pending:
         prefix, directory = pending.pop()
@@ -37,27 +38,31 @@ def walk(top):
             continue
         with entries:
             for entry in entries:
-                name = prefix + entry.name
+                name = entry.name
                 try:
-                    if entry.is_dir(follow_symlinks=False):
-                        if entry.name != "__pycache__":
-                            pending.append((name + "/", entry.path))
-                    else:
-                        found[name] = entry.stat(follow_symlinks=False)
+                    if entry.is_file(follow_symlinks=False):
+                        regular[prefix + name] = entry.stat(follow_symlinks=False)
+                    elif not entry.is_dir(follow_symlinks=False):
+                        other[prefix + name] = entry.stat(follow_symlinks=False)
+                    elif name != "__pycache__":
+                        pending.append((prefix + name + "/", entry.path))
                 except OSError:
                     continue
-    return found
+    return regular, other
 
 
-def stamp(st):
-    """What changes when a file changes, as text for a fingerprint."""
-    return "%d,%d,%d,%d,%d,%d;" % (
-        st.st_dev,
-        st.st_ino,
-        st.st_size,
-        st.st_mtime_ns,
-        st.st_ctime_ns,
-        st.st_mode,
+def stamps(stats):
+    """What changes when one of these files changes, as bytes for a fingerprint.
+
+    By device, inode, size, times of modification and change, and mode. Version 2 of marshal
+    has no back references, so equal values are equal bytes.
+    """
+    return marshal.dumps(
+        [
+            (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_mode)
+            for st in stats
+        ],
+        2,
     )
 
 
@@ -71,6 +76,7 @@ class Hasher(object):
         # Directories whose python a script's first line may name.
         self.interpreters = interpreters
         self._tasks = []
+        self._failure = None
 
     def add(self, path, done, script=False):
         """Hash *path* later; ``done(sha256 or None, neutral)`` is called with the result.
@@ -84,39 +90,72 @@ class Hasher(object):
         tasks, self._tasks = self._tasks, []
         batches = [tasks[i : i + BATCH] for i in range(0, len(tasks), BATCH)]
         batches.reverse()
-        workers = [
-            threading.Thread(target=self._work, args=(batches,), daemon=True)
-            for _ in range(min(_processors(), len(batches)) - 1)
-        ]
-        for worker in workers:
-            worker.start()
+        workers = []
+        for _ in range(min(_processors(), len(batches)) - 1):
+            worker = threading.Thread(target=self._work, args=(batches,), daemon=True)
+            try:
+                worker.start()
+            except RuntimeError:
+                break  # No more threads are to be had: fewer do the same work.
+            workers.append(worker)
         self._work(batches)
         for worker in workers:
             worker.join()
+        if self._failure is not None:
+            raise self._failure
 
     def _work(self, batches):
-        buffer = bytearray(BUFFER)
-        view = memoryview(buffer)
-        while True:
-            try:
-                batch = batches.pop()
-            except IndexError:
-                return
-            for path, done, script in batch:
-                if script:
-                    done(*self._script(path))
-                else:
-                    done(_hash(path, buffer, view), None)
-
-    def _script(self, path):
         try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except (OSError, ValueError):
+            buffer = bytearray(BUFFER)
+            while batches:
+                try:
+                    batch = batches.pop()
+                except IndexError:
+                    return
+                for path, done, script in batch:
+                    done(*digests(path, buffer, self.interpreters if script else None))
+        except Exception as error:  # A thread's failure must not pass for missing files.
+            self._failure = error
+
+
+def digests(path, buffer, interpreters=None):
+    """``(sha256, neutral sha256)`` of a regular file, read through *buffer*.
+
+    The first is None where it cannot be read, the second where it is the same or
+    *interpreters* is None.
+    """
+    try:
+        # Not to hang at a FIFO that took the file's place since it was looked at.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | _NONBLOCK)
+    except (OSError, ValueError):
+        return None, None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None, None
-        plain = hashlib.sha256(data).hexdigest()
-        bare = neutral(data, self.interpreters)
-        return plain, None if bare is data else hashlib.sha256(bare).hexdigest()
+        return _digests(descriptor, buffer, interpreters)
+    except OSError:
+        return None, None
+    finally:
+        os.close(descriptor)
+
+
+def _digests(descriptor, buffer, interpreters):
+    view = memoryview(buffer)
+    count = os.readv(descriptor, (buffer,))
+    plain, bare = hashlib.sha256(view[:count]), None
+    if interpreters:
+        head = bytes(view[: min(count, HEAD)])
+        changed = neutral(head, interpreters)
+        if changed is not head:
+            bare = hashlib.sha256(changed)
+            bare.update(view[len(head) : count])
+    # A short read is not the end for certain: only an empty one is.
+    while count:
+        count = os.readv(descriptor, (buffer,))
+        plain.update(view[:count])
+        if bare is not None:
+            bare.update(view[:count])
+    return plain.hexdigest(), bare and bare.hexdigest()
 
 
 def neutral(data, interpreters):
@@ -125,44 +164,59 @@ def neutral(data, interpreters):
     That is the form in which wheels carry scripts (packaging.python.org
     "binary-distribution-format"), so installed and packed scripts compare as equal.
     """
-    match = _SHEBANG.match(data)
-    if match and _directory(match.group("exe")) in interpreters:
-        return b"#!python" + match.group("rest") + data[match.end() :]
-    match = _TRAMPOLINE.match(data)
-    if match and _directory(match.group("exe")) in interpreters:
-        return b"#!python" + match.group("rest") + b"\n" + data[match.end() :]
-    return data
+    rest = None
+    if data.startswith(_TRAMPOLINE):
+        rest = _after_trampoline(data, interpreters)
+    elif data.startswith(b"#!"):
+        rest = _after_shebang(data, interpreters)
+    return data if rest is None else b"#!python" + rest
 
 
-def _directory(exe):
-    return os.path.dirname(os.fsdecode(exe).replace("\\ ", " "))
+def _after_shebang(data, interpreters):
+    """What follows ``#!/there/bin/python``; spaces in it, quoted or not, are part of the path."""
+    start = 2
+    while data[start : start + 1] in (b" ", b"\t"):
+        start += 1
+    quote = data[start : start + 1] if data[start : start + 1] in (b'"', b"'") else b""
+    start += len(quote)
+    for directory in interpreters:
+        head = os.fsencode(directory)
+        if not data.startswith(head, start):
+            continue
+        match = _PYTHON.match(data, start + len(head))
+        if match and data.startswith(quote, match.end()):
+            rest = data[match.end() + len(quote) :]
+            if rest[:1] in (b" ", b"\t", b"\r", b"\n"):
+                return rest
+    return None
 
 
-def _hash(path, buffer, view):
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | _NONBLOCK)
-    except (OSError, ValueError):
+def _after_trampoline(data, interpreters):
+    """What follows the lines that distlib, installer and uv write where the kernel would not
+    take the path (too long, or with a space)::
+
+        #!/bin/sh
+        '''exec' '/a path/bin/python' "$0" "$@"
+        ' '''
+    """
+    command, closed, rest = data[len(_TRAMPOLINE) :].partition(b"\n' '''")
+    if not closed or b"\n" in command:
         return None
+    import shlex
+
     try:
-        digest = hashlib.sha256()
-        while True:
-            count = os.readv(descriptor, (buffer,))
-            if not count:
-                return digest.hexdigest()
-            digest.update(view[:count])
-            if count < BUFFER:
-                # A short read of a regular file is its end, but for a file that grows.
-                count = os.readv(descriptor, (buffer,))
-                if not count:
-                    return digest.hexdigest()
-                digest.update(view[:count])
-    except OSError:
+        words = shlex.split(os.fsdecode(command))
+    except ValueError:
         return None
-    finally:
-        os.close(descriptor)
-
-
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # A FIFO in the tree must not hang the probe.
+    if (
+        len(words) < 3
+        or words[-2:] != ["$0", "$@"]
+        or os.path.dirname(words[0]) not in interpreters
+    ):
+        return None
+    if not _PYTHON.match(os.fsencode("/" + os.path.basename(words[0]))):
+        return None
+    return b"".join(b" " + os.fsencode(word) for word in words[1:-2]) + rest
 
 
 def _processors():
@@ -170,10 +224,6 @@ def _processors():
         return max(1, min(16, len(os.sched_getaffinity(0))))
     except AttributeError:
         return max(1, min(16, os.cpu_count() or 1))
-
-
-def is_regular(st):
-    return stat.S_ISREG(st.st_mode)
 
 
 def is_link(st):
@@ -185,9 +235,12 @@ def is_executable(st):
 
 
 def settled(stats):
-    """Whether all of these files have been left alone long enough to remember their digests."""
+    """Whether all of these files have been left alone long enough to remember their digests.
+
+    By the time of change, which nobody can set: that of modification may lie in the future.
+    """
     now = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
-    return all(now - max(st.st_mtime_ns, st.st_ctime_ns) > SETTLED for st in stats)
+    return all(now - st.st_ctime_ns > SETTLED for st in stats)
 
 
 def digest_of(claim):
@@ -197,6 +250,45 @@ def digest_of(claim):
         return None, None
     try:
         raw = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "==")
-    except (ValueError, binascii.Error):
+    except ValueError:  # binascii.Error is one
         return None, None
     return algorithm.lower(), binascii.hexlify(raw).decode("ascii")
+
+
+_URLSAFE = str.maketrans("-_", "+/")
+_CLAIM = len("sha256=") + 43
+
+
+def digests_of(claims):
+    """The hex digest of each of *claims* that says ``sha256=``; of others anything.
+
+    Decoded in one go: 43 characters and an ``A`` are the 32 bytes and one more.
+    """
+    blank = "A" * 44
+    text = "".join([c[7:] + "A" if len(c) == _CLAIM else blank for c in claims])
+    try:
+        raw = binascii.a2b_base64(text.translate(_URLSAFE))
+    except ValueError:
+        raw = b""
+    if len(raw) != 33 * len(claims):
+        return [digest_of(claim)[1] for claim in claims]
+    digests = binascii.hexlify(raw).decode("ascii")
+    found = [digests[i : i + 64] for i in range(0, len(digests), 66)]
+    for index, claim in enumerate(claims):
+        if len(claim) != _CLAIM:
+            found[index] = digest_of(claim)[1]
+    return found
+
+
+def digest_with(algorithm, path):
+    """The hex digest of *path* by another of hashlib's algorithms; None: no such, or unreadable."""
+    if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
+        return None
+    digest = hashlib.new(algorithm)
+    try:
+        with open(path, "rb") as file:
+            for chunk in iter(lambda: file.read(BUFFER), b""):
+                digest.update(chunk)
+    except OSError:
+        return None
+    return digest.hexdigest()

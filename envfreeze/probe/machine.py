@@ -1,6 +1,7 @@
 """What a probe may look at: a root directory, an environment, and a place for findings."""
 
 import os
+import stat
 
 
 class Machine(object):
@@ -21,9 +22,9 @@ class Machine(object):
         return os.path.join(self.root, path.lstrip("/"))
 
     def read(self, path, limit=1 << 26):
-        """Bytes of a file, or None when it cannot be read or is larger than *limit*."""
+        """Bytes of a regular file, or None when it cannot be read or is larger than *limit*."""
         try:
-            with open(self.path(path), "rb") as file:
+            with open(self.path(path), "rb", opener=_open) as file:
                 data = file.read(limit + 1)
         except (OSError, ValueError):
             return None
@@ -42,6 +43,13 @@ class Machine(object):
         if advice:
             finding["advice"] = advice
         self.findings.append(finding)
+
+
+def _open(path, flags):
+    """Refuse what is not a regular file, without hanging at a FIFO."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("not a regular file")
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def utf8(text):

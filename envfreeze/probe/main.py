@@ -1,11 +1,12 @@
 """One round trip: look at everything, print one JSON document."""
 
+import gc
 import json
 import os
 import sys
 
 from . import dists, files, interpreter, sitepath, system
-from .machine import Machine
+from .machine import Machine, is_utf8, utf8
 
 SCHEMA = 1
 
@@ -18,6 +19,9 @@ def observe(request, initial):
         rehash=request.get("rehash", False),
     )
     base_executable = getattr(sys, "_base_executable", None) or os.path.realpath(sys.executable)
+    for path in (sys.executable, sys.prefix):
+        if not is_utf8(path):
+            return {"refused": "its path is not UTF-8: " + utf8(path)}
     venv = sitepath.find_venv(sys.executable)
     sitepath.enter_venv(venv)
     entries = sitepath.build(machine, initial, venv)
@@ -38,12 +42,18 @@ def observe(request, initial):
 def _sites(machine, entries, facts):
     hasher = files.Hasher(_interpreter_directories(facts))
     sites, found, remember, probes = [], [], {}, []
-    for path, kind in entries:
-        if kind == "stdlib" or not os.path.isdir(path):
+    for path, kind in _by_identity(entries):
+        if not is_utf8(path):
+            machine.find("not-utf8", path, "this entry of sys.path cannot be written down")
+            continue
+        if os.path.isfile(path):
+            zipped = dists.zipped(machine, path)
+            if zipped is not None:
+                found.append(zipped)
             continue
         prefix = sitepath.prefix_of(path, None)
         probe = dists.SiteProbe(machine, hasher, dists.Roots(path, prefix, _headers(prefix, facts)))
-        owns_files = kind in ("site", "user", "system")
+        owns_files = kind in sitepath.SITE_KINDS
         found.extend(probe.dists(owns_files))
         site = {"path": path, "kind": kind, "loose": probe.loose() if owns_files else []}
         if prefix:
@@ -52,9 +62,23 @@ def _sites(machine, entries, facts):
         probes.append(probe)
     hasher.run()
     for probe in probes:
-        probe.finish()
-        remember.update(probe.remember)
+        remember.update(probe.finish())
     return sites, found, remember
+
+
+def _by_identity(entries):
+    """The entries that may hold distributions, each place once: lib64 may be a link to lib."""
+    seen = set()
+    chosen = []
+    for path, kind in sorted(entries, key=lambda entry: entry[1] not in sitepath.SITE_KINDS):
+        try:
+            st = os.stat(path)
+        except (OSError, ValueError):
+            continue
+        if kind != "stdlib" and (st.st_dev, st.st_ino) not in seen:
+            seen.add((st.st_dev, st.st_ino))
+            chosen.append((path, kind))
+    return [entry for entry in entries if entry in chosen]
 
 
 def _interpreter_directories(facts):
@@ -79,6 +103,7 @@ def _headers(prefix, facts):
 
 def run(request, initial):
     """Observe and print, framed by the request's marker: other output cannot pass for it."""
+    gc.disable()  # All that is made is printed: there is nothing to collect on the way.
     try:
         document = observe(request, initial)
     except Exception as error:  # whatever happens, the caller gets an answer
@@ -97,3 +122,4 @@ def emit(marker, document):
     view = memoryview(b"\n" + frame + data + frame + b"\n")
     while view:
         view = view[os.write(1, view) :]
+    os._exit(0)  # Taking the document apart again would take time, and do nothing.

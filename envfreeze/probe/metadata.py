@@ -5,6 +5,7 @@ Sources: packaging.python.org "recording-installed-packages", "core-metadata",
 """
 
 import csv
+import io
 import re
 
 MAX_ROWS = 1_000_000
@@ -57,25 +58,56 @@ def wrappers(text):
 
 
 def record(text):
-    """``[(path, claim)]`` of RECORD's rows; None where it is not one.
+    """``(paths, claims)`` of RECORD's rows, two columns; None where it is not a table.
 
-    The claim is ``algorithm=digest``, or empty. Duplicate rows are kept once, the one with
+    A claim is ``algorithm=digest``, or empty. Duplicate rows are kept once, the one with
     a claim first.
     """
-    rows = {}
+    columns = _plain_columns(text) or _csv_columns(text)
+    if columns is None or len(columns[0]) > MAX_ROWS:
+        return None
+    paths, claims = columns
+    if len(set(paths)) == len(paths):
+        return columns
+    rows = {}  # type: dict
+    for path, claim in zip(paths, claims):  # noqa: B905
+        if claim or path not in rows:
+            rows[path] = claim
+    return list(rows), list(rows.values())
+
+
+def _plain_columns(text):
+    """The columns of the usual table: three fields a row, no quotes. None: it is not usual.
+
+    Split at every comma, with one put after each line's end. Then a field that holds a line's
+    end is the last of its row, and as many of the third fields as there are rows must.
+    """
+    text = text.replace("\r\n", "\n")
+    if '"' in text or "\\" in text or "\r" in text or not text.endswith("\n"):
+        return None
+    fields = text.replace("\n", "\n,").split(",")
+    fields.pop()
+    paths, claims, sizes = fields[0::3], fields[1::3], fields[2::3]
+    if len(fields) != 3 * len(sizes) or "".join(sizes).count("\n") != text.count("\n"):
+        return None
+    if len(sizes) != text.count("\n") or "" in paths:
+        return None
+    return paths, claims
+
+
+def _csv_columns(text):
+    paths, claims = [], []
     try:
-        for row in csv.reader(text.splitlines()):
+        for row in csv.reader(io.StringIO(text, newline="")):
             if not row or not row[0]:
                 continue
-            path = row[0].replace("\\", "/") if "/" not in row[0] else row[0]
-            claim = row[1] if len(row) > 1 else ""
-            if claim or path not in rows:
-                rows[path] = claim
-            if len(rows) > MAX_ROWS:
+            paths.append(row[0].replace("\\", "/") if "/" not in row[0] else row[0])
+            claims.append(row[1] if len(row) > 1 else "")
+            if len(paths) > MAX_ROWS:
                 return None
     except csv.Error:
         return None
-    return list(rows.items())
+    return paths, claims
 
 
 _INFO = re.compile(r"^(?P<name>.+?)-(?P<version>[^-]+)(?:-py[0-9.]+)?\.(?:dist|egg)-info$", re.I)

@@ -17,6 +17,11 @@ _PREFIX = re.compile(
 )
 _DEBIAN = re.compile(r"^(.*)/lib/python3/dist-packages$")
 
+SITE_KINDS = ("site", "user", "system")
+
+# Newer interpreters skip hidden .pth files (cpython#113659, also in security releases).
+_SKIPS_HIDDEN = "UF_HIDDEN" in site.addpackage.__code__.co_names
+
 
 class Venv(object):
     def __init__(self, prefix, system_site):
@@ -44,21 +49,24 @@ def find_venv(executable):
 class PathBuilder(object):
     """sys.path in the making; remembers where each entry came from."""
 
-    def __init__(self, machine, initial, extra):
+    def __init__(self, machine):
         self.machine = machine
-        self.entries = []  # (path, kind)
-        self.known = set()
-        for path in initial:
-            self.add(path, "pythonpath" if path in extra else "stdlib")
+        self.order = []
+        self.kinds = {}
+
+    @property
+    def entries(self):
+        """``[(path, kind)]``"""
+        return [(path, self.kinds[path]) for path in self.order]
 
     def add(self, path, kind):
-        path = os.path.abspath(path)
-        key = os.path.normcase(path)
-        if key in self.known:
-            return False
-        self.known.add(key)
-        self.entries.append((path, kind))
-        return True
+        path = os.path.normcase(os.path.abspath(path))
+        if path not in self.kinds:
+            self.order.append(path)
+            self.kinds[path] = kind
+        elif kind in SITE_KINDS and self.kinds[path] not in SITE_KINDS:
+            # PYTHONPATH or a .pth line named a site directory: it keeps its place in the order.
+            self.kinds[path] = kind
 
     def add_site(self, directory, kind):
         """``site.addsitedir``: the directory, then what its ``.pth`` files name."""
@@ -70,7 +78,7 @@ class PathBuilder(object):
         except OSError:
             return
         for name in names:
-            if name.endswith(".pth") and not name.startswith("."):
+            if name.endswith(".pth") and not (_SKIPS_HIDDEN and name.startswith(".")):
                 self._add_pth(directory, name)
 
     def _add_pth(self, directory, name):
@@ -86,7 +94,7 @@ class PathBuilder(object):
                 path = os.path.abspath(os.path.join(directory, line.rstrip()))
                 exists = os.path.exists(path)
             except ValueError:
-                continue
+                return  # site drops the rest of such a file, too.
             if exists:
                 self.add(path, "pth")
 
@@ -106,11 +114,26 @@ def enter_venv(venv):
 
 
 def build(machine, initial, venv):
-    """``[(path, kind)]`` of sys.path. *initial* is sys.path as it stood before ``site``."""
+    """``[(path, kind)]`` of sys.path. *initial* is sys.path as it stood before ``site``.
+
+    PYTHONPATH is taken from the machine's environment: the probe may have been started
+    without it, so that nothing there could take the place of a standard module. A python
+    that is a wrapper script may have set its own.
+    """
     extra = [
-        os.path.abspath(p) for p in machine.environ.get("PYTHONPATH", "").split(os.pathsep) if p
+        path
+        for environ in (os.environ, machine.environ)
+        for path in environ.get("PYTHONPATH", "").split(os.pathsep)
+        if path
     ]
-    builder = PathBuilder(machine, [p for p in initial if p], set(extra))
+    named = {os.path.abspath(p) for p in extra}
+    builder = PathBuilder(machine)
+    if not sys.flags.ignore_environment:
+        for path in extra:
+            builder.add(path, "pythonpath")
+    for path in initial:
+        if path and os.path.abspath(path) not in named:
+            builder.add(path, "stdlib")
     prefixes = [sys.prefix, sys.exec_prefix]
     if venv is not None:
         for directory in site.getsitepackages([venv.prefix]):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from envfreeze.errors import ArtifactError, printable
 from envfreeze.model.identity import (
     environment_id,
     normalize,
+    owned_rows,
     system_digest,
     versioned_wrapper,
 )
@@ -49,13 +52,6 @@ class Means:
     progress: Progress
     offline: bool = False
     pack: bool = True
-
-
-@dataclass(slots=True)
-class Kept:
-    """Bytes in the cache that the lock wants beside it."""
-
-    artifacts: list[Artifact] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +195,16 @@ class _Packages:
         if path is None:
             raise ArtifactError(f"{proof.candidate.filename} is local, but not a file")
         cache = self._means.cache
-        if cache.find(proof.sha256, proof.size) is None and cache.add(path)[0] != proof.sha256:
-            raise ArtifactError(f"{path} changed while it was being captured")
+        try:
+            known = cache.find(proof.sha256, proof.size) is not None
+            sha256 = proof.sha256 if known else cache.add(path)[0]
+        except OSError as error:
+            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        if sha256 != proof.sha256:
+            raise ArtifactError(
+                f"{path} changed while it was being captured",
+                hint="Let it settle and capture again.",
+            )
         artifact = kept(cache, self._means.sidecar, proof.sha256, proof.candidate.filename)
         evidence = f"kept: {proof.evidence}"
         return self._package(item, self._package_facts(item, "packed", evidence), wheel=artifact)
@@ -221,16 +225,15 @@ class _Packages:
 
     def _pack(self, item: Seen) -> str:
         """The packed wheel's sha256; one that was packed before from the same bytes is reused."""
-        cache = self._means.cache
-        key = hashlib.sha256(
-            f"{item.dist.info}\0{item.tree}\0{item.dist.tags}".encode()
-        ).hexdigest()
-        known = cache.read_note("packs", key)
-        if known is not None and cache.find(known.decode("ascii", "replace")) is not None:
-            return known.decode("ascii")
-        sha256, _ = pack.pack_wheel(item.dist, self._layouts[item.dist.site], cache)
-        cache.write_note("packs", key, sha256.encode())
-        return sha256
+        dist = item.dist
+        modes = [f"{row.scheme}/{row.path}" for row in dist.rows or () if row.executable]
+        key = _pack_key(dist.info, item.tree, dist.tags, item.yields, modes)
+        place = self._layouts[dist.site]
+        return _packed_once(
+            self._means.cache,
+            key,
+            lambda: pack.pack_wheel(dist, place, self._means.cache, item.yields),
+        )
 
     def _package(
         self,
@@ -261,10 +264,23 @@ class _Packages:
             site=None if dist.site == self._facts.purelib else dist.site,
             installer=dist.installer,
             requested=dist.requested,
-            direct_url=_without_credentials(dist.direct_url),
+            direct_url=self._direct_url(dist),
             wrapper_copies=_wrapper_copies(dist),
             yields=list(item.yields),
         )
+
+    def _direct_url(self, dist: Dist) -> str | None:
+        stripped = _without_credentials(dist.direct_url)
+        if stripped != dist.direct_url:
+            self.findings.append(
+                Finding(
+                    kind="credentials",
+                    place=f"{dist.site}/{dist.info}/direct_url.json",
+                    detail="it held a password or token, which is not in this lock",
+                    advice="change that secret if others can read this environment",
+                )
+            )
+        return stripped
 
     def _unproved(self, item: Seen, reason: str) -> Unproved:
         return Unproved(
@@ -283,15 +299,23 @@ class _Packages:
             ("missing-files", item.missing, "in its RECORD but not on the disk"),
         ):
             if files:
-                shown = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
                 self.findings.append(
                     Finding(
                         kind=kind,
                         place=place,
-                        detail=f"{_files(len(files))} {said}: {shown}",
+                        detail=f"{_files(len(files))} {said}: {_some(files)}",
                         advice="kept as they are on the disk",
                     )
                 )
+        if unread := _unreadable(item.dist):
+            self.findings.append(
+                Finding(
+                    kind="unreadable",
+                    place=place,
+                    detail=f"{_files(len(unread))} could not be read: {_some(unread)}",
+                    advice="capture as a user who may read them",
+                )
+            )
         if _is_editable(item.dist):
             self.findings.append(
                 Finding(
@@ -303,6 +327,19 @@ class _Packages:
             )
 
 
+def _unreadable(dist: Dist) -> list[str]:
+    """Files that are there (their size is known) and whose bytes nobody could read."""
+    return sorted(
+        f"{row.scheme}/{row.path}"
+        for row in owned_rows(dist)
+        if row.sha256 is None and row.size is not None
+    )
+
+
+def _some(files: Sequence[str]) -> str:
+    return ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
+
+
 def _files(count: int) -> str:
     return f"{count} file" if count == 1 else f"{count} files"
 
@@ -310,15 +347,27 @@ def _files(count: int) -> str:
 def _wrapper_copies(dist: Dist) -> dict[str, list[str]]:
     copies: dict[str, list[str]] = {}
     for row in dist.rows or ():
-        if row.scheme == "scripts" and row.path not in dist.wrappers:
+        if row.scheme == "scripts" and row.sha256 and row.path not in dist.wrappers:
             original = versioned_wrapper(row.path, dist.wrappers)
             if original is not None:
                 copies.setdefault(original, []).append(row.path)
     return {name: sorted(copies[name]) for name in sorted(copies)}
 
 
+def _document(direct_url: str | None) -> dict[str, Any]:
+    """direct_url.json as an object; empty where it is none."""
+    import json
+
+    try:
+        document = json.loads(direct_url or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def _is_editable(dist: Dist) -> bool:
-    return bool(dist.direct_url and '"editable"' in dist.direct_url and "true" in dist.direct_url)
+    about = _document(dist.direct_url).get("dir_info")
+    return isinstance(about, dict) and about.get("editable") is True
 
 
 def _without_credentials(direct_url: str | None) -> str | None:
@@ -327,16 +376,40 @@ def _without_credentials(direct_url: str | None) -> str | None:
         return None
     import json
 
+    document = _document(direct_url)
+    url = document.get("url")
+    if not isinstance(url, str):
+        # Not what PEP 610 says: whatever it is, it carries no secret on.
+        return re.sub(r"(?<=://)[^/?#\s\"']+@", "", direct_url)
+    stripped = _bare_url(url)
+    if stripped == url:
+        return direct_url
+    return json.dumps({**document, "url": stripped}, sort_keys=True)
+
+
+def _bare_url(url: str) -> str:
+    """*url* without its secrets. PEP 610 lets ``git@`` and ``${VARIABLE}`` stand: they are none."""
     from envfreeze.resolve.http import strip_credentials
 
-    try:
-        document = json.loads(direct_url)
-    except ValueError:
-        return direct_url
-    url = document.get("url") if isinstance(document, dict) else None
-    if not isinstance(url, str) or strip_credentials(url) == url:
-        return direct_url
-    return json.dumps({**document, "url": strip_credentials(url)}, sort_keys=True)
+    match = re.match(r"([A-Za-z0-9+.-]+://)(git|\$\{\w+\}(?::\$\{\w+\})?)@([^@]*)", url)
+    if match is None or match[0] != url:
+        return strip_credentials(url)
+    rest = strip_credentials(match[1] + match[3])
+    return f"{match[1]}{match[2]}@{rest.removeprefix(match[1])}"
+
+
+def _pack_key(*parts: object) -> str:
+    return hashlib.sha256(repr((pack.FORMAT, *parts)).encode()).hexdigest()
+
+
+def _packed_once(cache: Cache, key: str, make: Callable[[], tuple[str, int]]) -> str:
+    """The sha256 of what *make* packs; what was packed before from the same bytes is reused."""
+    known = (cache.read_note("packs", key) or b"").decode("ascii", "replace")
+    if cache.find(known) is not None:
+        return known
+    sha256, _ = make()
+    cache.write_note("packs", key, sha256.encode())
+    return sha256
 
 
 def _loose(site: Site, means: Means) -> LooseSite | None:
@@ -345,16 +418,37 @@ def _loose(site: Site, means: Means) -> LooseSite | None:
         return None
     if not means.pack:
         return entry
-    key = hashlib.sha256(
-        repr([(f.path, f.sha256, f.link) for f in entry.files]).encode()
-    ).hexdigest()
-    known = means.cache.read_note("packs", key)
-    sha256 = known.decode("ascii", "replace") if known else ""
-    if not sha256 or means.cache.find(sha256) is None:
-        sha256, _ = pack.pack_loose(site, means.cache)
-        means.cache.write_note("packs", key, sha256.encode())
+    key = _pack_key([(f.path, f.sha256, f.link, f.executable) for f in entry.files])
+    sha256 = _packed_once(means.cache, key, lambda: pack.pack_loose(site, means.cache))
     archive = kept(means.cache, means.sidecar, sha256, "unowned-files.tar.gz")
     return LooseSite(site=entry.site, archive=archive, files=entry.files)
+
+
+def _lost(seen: Survey) -> Iterator[Finding]:
+    """Unowned files that are there, and whose bytes nobody could read."""
+    for site in seen.sites:
+        for entry in site.loose:
+            if entry.sha256 is None and entry.link is None:
+                yield Finding(
+                    kind="unreadable",
+                    place=f"{site.path}/{entry.path}",
+                    detail="it could not be read: it is not in this lock",
+                    advice="capture as a user who may read it",
+                )
+
+
+def _outside(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
+    """Directories that sys.path has from elsewhere: whatever is imported from them is not kept."""
+    owned = [site.path.rstrip("/") + "/" for site in seen.sites]
+    for site in snapshot.sites:
+        if site.kind in {"pth", "pythonpath"} and not (site.path + "/").startswith(tuple(owned)):
+            source = "a .pth file" if site.kind == "pth" else "PYTHONPATH"
+            yield Finding(
+                kind="outside-path",
+                place=site.path,
+                detail=f"sys.path has it through {source}: what lies there is not in this lock",
+                advice="install what is needed from there as a wheel",
+            )
 
 
 def _stranded(seen: Survey) -> Iterable[Unproved]:
@@ -386,6 +480,7 @@ def _lock(
 ) -> Lock:
     unproved = sorted([*made.unproved, *_stranded(seen)], key=lambda u: (normalize(u.name), u.site))
     findings = [*snapshot.findings, *made.findings, *_shadowed(seen), *machine.findings]
+    findings += [*_lost(seen), *_outside(snapshot, seen)]
     layers = {
         **layers_of(snapshot, seen),
         "system": system_digest(machine.system.packages),
@@ -424,7 +519,16 @@ def _lock(
     )
 
 
-OPEN = frozenset({"editable", "not-utf8", "unreadable", "unowned-library", "no-system-packages"})
+OPEN = frozenset(
+    {
+        "editable",
+        "no-system-packages",
+        "not-utf8",
+        "outside-path",
+        "unowned-library",
+        "unreadable",
+    }
+)
 """Findings that leave something of the environment outside the lock."""
 
 

@@ -143,7 +143,9 @@ def _real_directory(root: Root, path: str, links: set[str]) -> str:
     """The real path of a directory; the links on the way to it are added to *links*."""
     for directory in reversed([PurePosixPath(path), *PurePosixPath(path).parents]):
         here = root.entry(str(directory))
-        if here.lstrip("/") not in SHARED_DIRECTORIES and os.path.islink(root.host(here)):  # noqa: PTH114
+        if here in links or here.lstrip("/") in SHARED_DIRECTORIES:
+            continue
+        if os.path.islink(root.host(here)):  # noqa: PTH114
             links.add(here)
             target = os.readlink(root.host(here))  # noqa: PTH115
             step = PurePosixPath(here).parent / target

@@ -22,13 +22,18 @@ from typing import IO, Any
 from envfreeze.errors import ArtifactError
 from envfreeze.model.identity import normalize, owned_rows
 from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site
+from envfreeze.model.survey import claimed_sha256
 from envfreeze.probe import files as probe_files
 from envfreeze.store import CHUNK, BlobWriter, Cache
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold."""
 
-WHEEL = b"Wheel-Version: 1.0\nGenerator: envfreeze\nRoot-Is-Purelib: %s\n%s"
+_MADE_UP = b"Wheel-Version: 1.0\nGenerator: envfreeze (the installed WHEEL is lost)\n"
+"""How a WHEEL begins that was written for a distribution that has none."""
+
+FORMAT = 2
+"""Raise it when the same files give other bytes: it is part of what packs are remembered by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ class Layout:
             "headers": self.headers and self._headers_of(self.headers, name, row.path),
         }
         root = roots.get(row.scheme)
-        if root is None:
+        if root is None or row.path.startswith("/") or ".." in row.path.split("/"):
             raise ArtifactError(f"{row.scheme}/{row.path} of {name} has no place on this machine")
         return root / row.path
 
@@ -84,8 +89,11 @@ def layout(site: Site, facts: Interpreter) -> Layout:
 def wheel_name(dist: Dist, facts: Interpreter) -> str:
     """A file name for the wheel of *dist* that pip and uv can read (PEP 427, PEP 491)."""
     name = normalize(dist.name).replace("-", "_")
-    version = dist.version.replace("-", "_")
-    if not is_version(dist.version):
+    if is_version(dist.version):
+        from packaging.version import Version
+
+        version = str(Version(dist.version))
+    else:
         version = "0+" + (re.sub(r"[^a-z0-9]+", ".", dist.version.lower()).strip(".") or "unknown")
     build = f"-{dist.build}" if dist.build and re.fullmatch(r"\d[0-9a-z_]*", dist.build) else ""
     return f"{name}-{version}{build}-{_compressed_tags(dist, facts)}.whl"
@@ -117,19 +125,27 @@ def _compressed_tags(dist: Dist, facts: Interpreter) -> str:
     return "py3-none-any"
 
 
-def pack_wheel(dist: Dist, place: Layout, cache: Cache) -> tuple[str, int]:
+def pack_wheel(
+    dist: Dist, place: Layout, cache: Cache, yields: Iterable[str] = ()
+) -> tuple[str, int]:
     """Rebuild a wheel of *dist* from the installed files; its ``(sha256, size)`` in the cache.
 
     Files that RECORD names and the disk lacks are left out; wrappers, ``.pyc`` and the
     installer's own files are not part of a wheel.
 
+    :param yields: ``scheme/path`` of files that another distribution overwrote: RECORD goes on
+        naming them with the hash that this one had, their bytes are the other's to bring.
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
+    if not dist.info.endswith(".dist-info"):
+        raise ArtifactError(f"{dist.info} is not the metadata directory of a wheel")
     with (
         cache.writing() as blob,
         zipfile.ZipFile(_Seekless(blob), "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        record = [_pack_row(archive, dist, row, place) for row in _wheel_rows(dist)]
+        lost = frozenset(yields)
+        record = [_pack_row(archive, dist, row, place) for row in _wheel_rows(dist, lost)]
+        record += _named_only(dist, lost)
         if not any(name == f"{dist.info}/WHEEL" for name, _, _ in record):
             record.append(_pack_bytes(archive, f"{dist.info}/WHEEL", _wheel_file(dist)))
         _pack_bytes(archive, f"{dist.info}/RECORD", _record(record, dist.info))
@@ -149,16 +165,30 @@ class _Seekless(io.RawIOBase):
         return self._blob.write(bytes(data))
 
 
-_Recorded = tuple[str, str, int]
+_Recorded = tuple[str, str, int | str]
 """Name in the wheel, sha256 hex, size."""
 
 
-def _wheel_rows(dist: Dist) -> list[Row]:
-    """What goes into the wheel, metadata last as PEP 427 advises."""
-    rows = [row for row in owned_rows(dist) if row.sha256 is not None]
-    return sorted(
-        rows, key=lambda row: (row.path.startswith(dist.info + "/"), row.scheme, row.path)
-    )
+def _wheel_rows(dist: Dist, lost: frozenset[str]) -> list[Row]:
+    """What goes into the wheel, each place once, metadata last as PEP 427 advises."""
+    rows = {
+        (row.path.startswith(dist.info + "/"), row.scheme, row.path): row
+        for row in owned_rows(dist)
+        if row.sha256 is not None and f"{row.scheme}/{row.path}" not in lost
+    }
+    return [rows[key] for key in sorted(rows)]
+
+
+def _named_only(dist: Dist, lost: frozenset[str]) -> Iterator[_Recorded]:
+    for row in sorted(owned_rows(dist), key=lambda row: (row.scheme, row.path)):
+        claimed = claimed_sha256(row) if f"{row.scheme}/{row.path}" in lost else None
+        if claimed is not None:
+            yield _member_name(dist, row), claimed, ""
+
+
+def _member_name(dist: Dist, row: Row) -> str:
+    data_directory = re.sub(r"\.dist-info$", ".data", dist.info)
+    return row.path if row.scheme == "site" else f"{data_directory}/{row.scheme}/{row.path}"
 
 
 def _member(name: str, executable: bool) -> zipfile.ZipInfo:
@@ -175,8 +205,7 @@ def _pack_bytes(archive: zipfile.ZipFile, name: str, data: bytes) -> _Recorded:
 
 
 def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> _Recorded:
-    data_directory = re.sub(r"\.dist-info$", ".data", dist.info)
-    name = row.path if row.scheme == "site" else f"{data_directory}/{row.scheme}/{row.path}"
+    name = _member_name(dist, row)
     path = place.full(row, dist.name)
     digest = hashlib.sha256()
     size = 0
@@ -189,7 +218,9 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}", hint="Try again.") from error
+        raise ArtifactError(
+            f"cannot read {path}: {error.strerror or error}", hint="Try again."
+        ) from error
     if digest.hexdigest() != row.sha256:
         raise ArtifactError(
             f"{path} changed while it was being captured", hint="Let it settle and capture again."
@@ -200,17 +231,23 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
 def _chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
     """The file as a wheel carries it: scripts with ``#!python`` for the environment's path."""
     if row.scheme == "scripts":
-        yield bytes(probe_files.neutral(source.read(), place.interpreters))  # type: ignore[no-untyped-call]
-        return
+        # The first line is all that the probe looked at, too: a script may be a large program.
+        head = source.read(probe_files.HEAD)
+        yield bytes(probe_files.neutral(head, place.interpreters))  # type: ignore[no-untyped-call]
     while chunk := source.read(CHUNK):
         yield chunk
 
 
 def _wheel_file(dist: Dist) -> bytes:
-    """A WHEEL file for a distribution that has lost its own."""
+    """A WHEEL file for a distribution that has lost its own: pip and uv ask for one."""
     native = any(row.path.endswith(".so") for row in dist.rows or ())
     tags = b"".join(b"Tag: %s\n" % tag.encode() for tag in dist.tags or ["py3-none-any"])
-    return WHEEL % (b"false" if native else b"true", tags)
+    return _MADE_UP + b"Root-Is-Purelib: %s\n%s" % (b"false" if native else b"true", tags)
+
+
+def is_made_up(wheel_file: bytes) -> bool:
+    """Whether this WHEEL was never installed: a rebuild must not bring it."""
+    return wheel_file.startswith(_MADE_UP)
 
 
 def _record(members: Iterable[_Recorded], info: str) -> bytes:

@@ -26,6 +26,9 @@ FLAGS = ("-S", "-B")
 
 OLDEST = (3, 6)
 
+HELLO = "here"
+"""What the program says, framed, before it starts to look: an interpreter is there."""
+
 # Python 2 must be able to parse this, to say that it is Python 2.
 _PROGRAM = """\
 import sys
@@ -35,6 +38,8 @@ if sys.version_info[:2] < {oldest!r}:
     sys.stdout.write("\\n" + M + '{{"too_old": "' + V + '"}}' + M + "\\n")
     sys.exit(0)
 P = list(sys.path)
+sys.stdout.write("\\n" + M + {hello!r} + M + "\\n")
+sys.stdout.flush()
 E = sys.modules["encodings"].__file__.replace("\\\\", "/").rsplit("/", 2)[0]
 Z = E.rsplit("/", 2)[0]
 sys.path[:] = [p for p in P if p == E or p.startswith(E + "/") or p.endswith("/lib-dynload")
@@ -94,7 +99,9 @@ class Question:
         asked = {**(request or {}), "marker": self.marker, "more": more}
         payload = json.dumps({"modules": _sources(), "request": asked}).encode()
         packed = base64.b64encode(zlib.compress(payload, 9)).decode("ascii")
-        self.program = _PROGRAM.format(marker=self.marker, oldest=OLDEST, payload=packed)
+        self.program = _PROGRAM.format(
+            marker=self.marker, oldest=OLDEST, hello=HELLO, payload=packed
+        )
 
     def argv(self, python: str) -> list[str]:
         """The command line that asks it of the interpreter *python*."""
@@ -107,12 +114,14 @@ class Question:
         """
         frame = self.marker.encode("ascii")
         parts = output.split(frame)
-        if len(parts) < 3:
+        # Every second part is framed; the last is a remainder, or an answer that was cut off.
+        framed = [part for part in parts[1:-1:2] if part != HELLO.encode("ascii")]
+        if not framed:
             raise TargetError(
                 f"{place} gave no answer to the probe",
                 hint="Check that it is a working Python: run it with -c 'print(1)'.",
             )
-        return _read(parts[1], place)
+        return _read(framed[0], place)
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -128,28 +137,34 @@ class _Answer(Snapshot, frozen=True, kw_only=True):
 
 class _Failure(msgspec.Struct):
     too_old: str | None = None
+    refused: str | None = None
     error: str | None = None
     traceback: str = ""
 
 
 def _read(document: bytes, place: str) -> Observation:
-    if len(document) < 65536:
-        failure = msgspec.json.decode(document, type=_Failure)
-        if failure.too_old:
-            raise TargetError(
-                f"{place} is Python {failure.too_old}; envfreeze looks at Python 3.6 and later",
-                hint="Name another interpreter.",
-            )
-        if failure.error:
-            raise TargetError(
-                f"the probe failed in {place}: {failure.error}",
-                hint=f"This is a bug of envfreeze; please report it with:\n{failure.traceback}",
-            )
     try:
+        if b'"schema"' not in document[:64]:
+            _fail(msgspec.json.decode(document, type=_Failure), place)
         answer = msgspec.json.decode(document, type=_Answer)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TargetError(f"{place} gave an answer that is not a snapshot: {error}") from error
     if answer.schema != SCHEMA:
         raise TargetError(f"{place} answered in schema {answer.schema}, not {SCHEMA}")
     fields = {name: getattr(answer, name) for name in Snapshot.__struct_fields__}
     return Observation(Snapshot(**fields), answer.remember)
+
+
+def _fail(failure: _Failure, place: str) -> None:
+    if failure.too_old:
+        raise TargetError(
+            f"{place} is Python {failure.too_old}; envfreeze looks at Python 3.6 and later",
+            hint="Name another interpreter.",
+        )
+    if failure.refused:
+        raise TargetError(f"{place} cannot be captured: {failure.refused}")
+    if failure.error:
+        raise TargetError(
+            f"the probe failed in {place}: {failure.error}",
+            hint=f"This is a bug of envfreeze; please report it with:\n{failure.traceback}",
+        )

@@ -6,19 +6,23 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from envfreeze.errors import TargetError, UsageError
 from envfreeze.store import Cache
-from envfreeze.targets.bundle import Observation, Question
+from envfreeze.targets.bundle import FLAGS, Observation, Question
 
 _OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
 _DROP = frozenset(
     {
+        "PYTHONPATH",  # The probe works it out from the request; nothing of it is imported.
         "PYTHONINSPECT",
         "PYTHONVERBOSE",
         "PYTHONDEBUG",
@@ -30,10 +34,17 @@ _DROP = frozenset(
         "PYTHONMALLOCSTATS",
         "PYTHONIOENCODING",
         "PYTHONSTARTUP",
+        "PYTHONPERFSUPPORT",
+        "PYTHON_PERF_JIT_SUPPORT",
+        "PYTHONDUMPREFSFILE",
+        "PYTHON_PRESITE",
         "__PYVENV_LAUNCHER__",
     }
 )
-"""What would make the target's interpreter print, stop or slow down while it is looked at."""
+"""What would make the target's interpreter print, write, stop or run something of its own."""
+
+ANSWER_WITHIN = 120.0
+"""Seconds for a target to show that it is a Python; how long it then looks has no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +67,8 @@ def find(target: str | None, environ: Mapping[str, str]) -> LocalTarget:
         python = _python_at(target)
         return LocalTarget(python=python, described=target, own=_is_own(python))
     for python, described in _active(environ):
-        if not _is_own(python):
+        own = _is_own(python) or (described == "PATH" and _leads_to_own(python))
+        if not own:
             return LocalTarget(python=python, described=described, own=False)
         if described != "PATH":
             raise UsageError(
@@ -70,16 +82,23 @@ def find(target: str | None, environ: Mapping[str, str]) -> LocalTarget:
     )
 
 
-def _active(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+def _active(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Interpreters of the active environment, the most telling sign first."""
+    path = [directory for directory in environ.get("PATH", "").split(os.pathsep) if directory]
+
+    def position(name: str) -> int:
+        # Of a venv activated over conda, or the other way round, PATH has the later one first.
+        own = os.path.join(environ[name], "bin")  # noqa: PTH118 - as PATH spells it
+        return path.index(own) if own in path else len(path)
+
     named = [name for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if environ.get(name)]
-    found = [(_python_at(environ[name], name), environ[name]) for name in named]
-    for directory in environ.get("PATH", "").split(os.pathsep):
+    for name in sorted(named, key=position):
+        yield _python_at(environ[name], name), environ[name]
+    for directory in path:
         for name in ("python3", "python"):
-            path = shutil.which(name, path=directory) if directory else None
-            if path:
-                found.append((path, "PATH"))
-    return found
+            found = shutil.which(name, path=directory)
+            if found:
+                yield found, "PATH"
 
 
 def _python_at(target: str, source: str = "") -> str:
@@ -88,7 +107,9 @@ def _python_at(target: str, source: str = "") -> str:
     if not path.exists():
         raise TargetError(
             f"{said}: no such file or directory",
-            hint="Give the path of an interpreter, a venv or a prefix.",
+            hint=f"Activate the environment you mean, or unset {source}."
+            if source
+            else "Give the path of an interpreter, a venv or a prefix.",
         )
     if path.is_file():
         if not os.access(path, os.X_OK):
@@ -118,6 +139,22 @@ def _is_own(python: str) -> bool:
     )
 
 
+def _leads_to_own(python: str) -> bool:
+    """Whether *python* is a script (pyenv's, asdf's) that runs this very interpreter."""
+    try:
+        with open(python, "rb") as file:  # noqa: PTH123
+            if file.read(2) != b"#!":
+                return False
+    except OSError:
+        return False
+    question = "import os, sys; os.write(1, os.path.abspath(sys.executable).encode())"
+    try:
+        output, _, _ = _run([python, *FLAGS, "-c", question], b"", dict(os.environ))
+    except TargetError:
+        return False
+    return _is_own(os.fsdecode(output.strip()))
+
+
 def observe(
     target: LocalTarget,
     *,
@@ -134,12 +171,24 @@ def observe(
     """
     question = Question({"rehash": rehash}, more=True)
     key = _memory_key(target.python)
-    known = cache.read_note("stats", key) if cache is not None and not rehash else None
-    more = b'{"environ":%s,"known":%s}' % (json.dumps(dict(environ)).encode(), known or b"{}")
-    observation = _ask(target, question, environ, more)
+    known = _known(cache, key) if cache is not None and not rehash else {}
+    request = {"environ": dict(environ), "known": known}
+    observation = _ask(target, question, environ, json.dumps(request).encode("ascii"))
     if cache is not None:
         _remember(cache, key, known, observation)
     return observation
+
+
+Memory = dict[str, dict[str, str | None]]
+
+
+def _known(cache: Cache, key: str) -> Memory:
+    """What earlier runs remembered; a damaged note is no memory."""
+    note = cache.read_note("stats", key)
+    try:
+        return msgspec.json.decode(note, type=Memory) if note else {}
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return {}
 
 
 def _memory_key(python: str) -> str:
@@ -148,13 +197,12 @@ def _memory_key(python: str) -> str:
     return hashlib.sha256(os.fsencode(python)).hexdigest()
 
 
-def _remember(cache: Cache, key: str, known: bytes | None, observation: Observation) -> None:
+def _remember(cache: Cache, key: str, known: Memory, observation: Observation) -> None:
     """Keep what was hashed anew, and of the earlier memory what may still hold."""
     if not observation.remember:
         return
-    earlier = json.loads(known) if known else {}
-    merged = {**earlier, **observation.remember}
-    limit = 4 * max(256, len(observation.snapshot.dists))
+    merged = {**known, **observation.remember}
+    limit = 4 * max(1024, len(observation.snapshot.dists))
     newest = dict(list(merged.items())[-limit:])
     cache.write_note("stats", key, json.dumps(newest).encode())
 
@@ -163,22 +211,57 @@ def _ask(
     target: LocalTarget, question: Question, environ: Mapping[str, str], more: bytes
 ) -> Observation:
     clean = {key: value for key, value in environ.items() if key not in _DROP}
+    output, errors, status = _run(
+        question.argv(target.python), more, {**clean, **_OVERRIDES}, question.marker
+    )
     try:
-        done = subprocess.run(
-            question.argv(target.python),
-            input=more,
-            capture_output=True,
-            env={**clean, **_OVERRIDES},
-            check=False,
-        )
-    except OSError as error:
-        raise TargetError(f"{target.python} cannot be run: {error.strerror}") from error
-    try:
-        return question.answer(done.stdout, target.python)
+        return question.answer(output, target.python)
     except TargetError as error:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
-        if said and not done.stdout:
+        said = errors.decode("utf-8", "replace").strip().splitlines()[-3:]
+        if said and not output.strip():
             raise TargetError(
-                f"{target.python} does not run (exit status {done.returncode}):\n" + "\n".join(said)
+                f"{target.python} does not run (exit status {status}):\n" + "\n".join(said)
             ) from error
         raise
+
+
+def _run(
+    argv: list[str], given: bytes, environ: Mapping[str, str], marker: str = ""
+) -> tuple[bytes, bytes, int]:
+    """``(stdout, stderr, exit status)`` of a target's interpreter.
+
+    It is killed, with what it started, when it has not printed *marker* in time; so it has
+    a process group of its own, and nothing of it is left when we leave.
+
+    :raises TargetError: it cannot be run, or does not answer.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TargetError(
+            f"{argv[0]} cannot be run: {error.strerror}",
+            hint="Give the path of an interpreter, a venv or a prefix.",
+        ) from error
+    with process:
+        try:
+            try:
+                output, errors = process.communicate(given, timeout=ANSWER_WITHIN)
+            except subprocess.TimeoutExpired as late:
+                if not marker or marker.encode("ascii") not in (late.output or b""):
+                    raise TargetError(
+                        f"{argv[0]} did not answer within {ANSWER_WITHIN:g} seconds",
+                        hint="Check that it is a working Python: run it with -c 'print(1)'.",
+                    ) from None
+                output, errors = process.communicate()
+        except BaseException:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return output, errors, process.returncode

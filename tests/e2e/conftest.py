@@ -1,0 +1,57 @@
+"""Real environments, made with real tools from the index that pip is configured for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import envfreeze, ok, run
+from tests.support.engine import docker_engine
+
+__all__ = ["docker_engine"]
+
+PACKAGES = [
+    # scripts, C extensions, headers (greenlet), data files (ipykernel's share/jupyter),
+    # a script that names the interpreter (jmespath), namespace packages, entry points
+    "greenlet",
+    "ipykernel",
+    "jmespath",
+    "markupsafe",
+    "pyyaml",
+    "requests",
+    "ruamel.yaml",
+    "six",
+    "sphinxcontrib-jsmath",
+    "websockets",
+]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of its own for the session: nothing of the user's is read or written."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVFREEZE_CACHE_DIR", str(cache))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+
+
+@pytest.fixture(scope="session")
+def env(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv that pip filled from the index."""
+    prefix = tmp_path_factory.mktemp("env") / "a venv"
+    run(sys.executable, "-m", "venv", prefix)
+    run(prefix / "bin/python", "-m", "pip", "install", "--quiet", *PACKAGES)
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def lock(env: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lock of :func:`env`."""
+    path = tmp_path_factory.mktemp("lock") / "env.lock"
+    ok(envfreeze("capture", env, "-o", path, env={"ENVFREEZE_CACHE_DIR": str(cache)}))
+    return path

@@ -1,0 +1,110 @@
+"""A lock into an image through a real engine, with the network off, and verified there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from envfreeze import workflow
+from envfreeze.build.engine import connect
+from tests.support.cli import digests, envfreeze, ok, run, site
+from tests.support.engine import TestEngine
+
+pytestmark = [pytest.mark.network, pytest.mark.docker]
+
+TAG = "envfreeze-e2e:1"
+
+
+@pytest.fixture(scope="module")
+def image(docker_engine: TestEngine, lock: Path, cache: Path) -> str:
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--tag", TAG, "--base", docker_engine.base_ref,
+        env={"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(cache)},
+    )  # fmt: skip
+    ok(done)
+    assert "verified" in done.stdout
+    return TAG
+
+
+def _in_image(image: str, *argv: str) -> str:
+    return connect().run_probe(image, argv).decode()
+
+
+def test_the_image_verifies_and_differs_by_nothing(image: str, lock: Path) -> None:
+    ok(envfreeze("verify", lock, f"image:{image}"))
+
+
+def test_packages_and_the_standard_library_import(image: str, env: Path) -> None:
+    modules = "ssl, sqlite3, ctypes, lzma, bz2, requests, yaml, markupsafe, greenlet, zoneinfo"
+    said = _in_image(image, str(env / "bin/python"), "-c", f"import {modules}; print('fine')")
+    assert said == "fine\n"
+
+
+def test_every_file_is_in_the_image(image: str, env: Path) -> None:
+    script = (
+        "import hashlib,json,os,sys\n"
+        "found={}\n"
+        "for top,_,names in os.walk(sys.argv[1]):\n"
+        "  for n in names:\n"
+        "    p=os.path.join(top,n)\n"
+        "    found[os.path.relpath(p,sys.argv[1])]="
+        "hashlib.sha256(open(p,'rb').read()).hexdigest()\n"
+        "print(json.dumps(found))\n"
+    )
+    out = _in_image(image, str(env / "bin/python"), "-B", "-c", script, str(site(env)))
+    there = json.loads(out)
+    for path, digest in digests(site(env)).items():
+        assert there[path] == digest, path
+
+
+def test_the_image_says_what_it_is(image: str, lock: Path) -> None:
+    labels = connect().inspect(image)["Config"]["Labels"]  # type: ignore[index]
+    assert labels["io.envfreeze.id"] == workflow.load(lock).machine.id
+    assert labels["org.opencontainers.image.base.digest"].startswith("sha256:")
+    assert _in_image(image, "cat", "/usr/share/envfreeze/env.lock") == lock.read_text()
+
+
+def test_another_environment_does_not_verify(image: str, lock: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    ok(envfreeze("build", lock, "--into", other))
+    (site(other) / "six.py").unlink()
+    ok(envfreeze("capture", other, "-o", tmp_path / "other.lock"))
+    done = ok(envfreeze("verify", tmp_path / "other.lock", f"image:{image}"), 1)
+    assert "six" in done.stdout
+
+
+def test_rendering_writes_a_context_that_checks(
+    docker_engine: TestEngine, lock: Path, tmp_path: Path
+) -> None:
+    context = tmp_path / "context"
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--base", docker_engine.base_ref,
+        "--render-only", context, "--offline",
+    )  # fmt: skip
+    assert ok(done).stdout.strip() == str(context / "Dockerfile")
+    run("sh", "-c", f"cd '{context}' && sha256sum --strict --quiet -c SHA256SUMS")
+    again = tmp_path / "again"
+    ok(
+        envfreeze(
+            "build", lock, "--to", "docker", "--base", docker_engine.base_ref,
+            "--render-only", again, "--offline",
+        )
+    )  # fmt: skip
+    assert digests(again) == digests(context)
+
+
+def test_the_base_must_be_named_by_digest(lock: Path) -> None:
+    done = ok(envfreeze("build", lock, "--to", "docker", "--base", "debian:12"), 2)
+    assert "digest" in done.stderr
+
+
+def test_an_engine_that_is_down_is_named(lock: Path, tmp_path: Path) -> None:
+    base = "base@sha256:" + "0" * 64
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--base", base,
+        env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"},
+    )  # fmt: skip
+    ok(done, 6)
+    assert "none.sock" in done.stderr

@@ -1,0 +1,122 @@
+"""The parsers of metadata, on literal text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from envfreeze.probe import metadata
+from tests import strategies
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("Metadata-Version: 2.1\nName: a\nVersion: 1\n\nName: body\n", ("a", "1")),
+        ("name : a \nVERSION:1", ("a", "1")),
+        ("Name: first\nName: second\nVersion: 1\n", ("first", "1")),
+        ("Name: a\n Version: 2\nVersion: 1\n", ("a", "1")),
+        ("Name: a\r\nVersion: 1\r\n\r\nbody", ("a", "1")),
+        ("Name: a:b\nVersion: 1:2\n", ("a:b", "1:2")),
+        ("Summary: Name: x\n", ("", "")),
+        ("", ("", "")),
+        ("no colon", ("", "")),
+    ],
+)
+def test_name_and_version(text: str, read: tuple[str, str]) -> None:
+    assert metadata.name_and_version(text) == read
+
+
+def test_no_text_has_no_name() -> None:
+    assert metadata.name_and_version(None) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py2-none-any\nTag: py3-none-any\n",
+            {"tags": ["py2-none-any", "py3-none-any"], "purelib": False, "build": None},
+        ),
+        ("Root-Is-Purelib: TRUE\nBuild: 1abc\n", {"tags": [], "purelib": True, "build": "1abc"}),
+        ("", {"tags": [], "purelib": True, "build": None}),
+    ],
+)
+def test_wheel(text: str, read: dict[str, object]) -> None:
+    assert metadata.wheel(text) == read
+
+
+def test_wrappers() -> None:
+    text = (
+        "[console_scripts]\n# no\na = m:f\n b=m:g\n\n[ gui_scripts ]\nc = m\n"
+        "[other]\nd = m\n[console_scripts]\n;e = m\nno equals sign\n"
+    )
+    assert metadata.wrappers(text) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths", "claims"),
+    [
+        ("a.py,sha256=x,1\nb.py,,\n", ["a.py", "b.py"], ["sha256=x", ""]),
+        ("a.py,sha256=x,1\r\nb.py,,\r\n", ["a.py", "b.py"], ["sha256=x", ""]),
+        ("a.py,sha256=x,1", ["a.py"], ["sha256=x"]),
+        ("a.py\nb.py,sha256=y\n", ["a.py", "b.py"], ["", "sha256=y"]),
+        ('"a,b.py",sha256=x,1\n', ["a,b.py"], ["sha256=x"]),
+        ('"a\nb.py",,\n', ["a\nb.py"], [""]),
+        ('"say ""hi"".py",,\n', ['say "hi".py'], [""]),
+        ("a\\b.py,,\n", ["a/b.py"], [""]),
+        ("a/b\\c.py,,\n", ["a/b\\c.py"], [""]),
+        ("a.py,,\na.py,sha256=x,1\na.py,,\n", ["a.py"], ["sha256=x"]),
+        ("a.py,sha256=1,\na.py,sha256=2,\n", ["a.py"], ["sha256=2"]),
+        ("\n\n,,\na.py,,\n", ["a.py"], [""]),
+        ("a.py,,,extra,fields\nb.py\n", ["a.py", "b.py"], ["", ""]),
+        ("a\u2028b.py,,\n", ["a\u2028b.py"], [""]),
+        ("", [], []),
+    ],
+)
+def test_record(text: str, paths: list[str], claims: list[str]) -> None:
+    assert metadata.record(text) == (paths, claims)
+
+
+def test_a_record_that_is_none() -> None:
+    assert metadata.record("x" * 200_000) is None
+    assert metadata.record("".join(f"{n},,\n" for n in range(metadata.MAX_ROWS + 1))) is None
+    assert metadata.record(f'"{"x" * 200_000}",,\n') is None
+
+
+@given(strategies.record_text())
+def test_the_quick_reading_of_record_agrees_with_the_csv_module(text: str) -> None:
+    quick = metadata._plain_columns(text)
+    if quick is not None:
+        assert tuple(map(list, quick)) == metadata._csv_columns(text)
+
+
+@given(strategies.record_text())
+def test_record_never_fails(text: str) -> None:
+    columns = metadata.record(text)
+    if columns is not None:
+        paths, claims = columns
+        assert len(paths) == len(claims) == len(set(paths))
+        assert all(paths)
+
+
+@given(strategies.metadata_text())
+def test_metadata_never_fails(text: str) -> None:
+    assert all(isinstance(value, str) for value in metadata.name_and_version(text))
+    metadata.wheel(text)
+    metadata.wrappers(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a-1.0.dist-info", ("a", "1.0")),
+        ("a_b-1.0-py3.11.egg-info", ("a_b", "1.0")),
+        ("a-b-1.0.dist-info", ("a-b", "1.0")),
+        ("a.egg-info", ("a", "")),
+        ("A-1.DIST-INFO", ("A", "1")),
+        ("EGG-INFO", ("EGG-INFO", "")),
+    ],
+)
+def test_what_a_directorys_name_says(name: str, read: tuple[str, str]) -> None:
+    assert metadata.from_directory_name(name) == read
