@@ -39,9 +39,9 @@ $(VENV)/.installed: pyproject.toml
 	    echo "$$("$(PYTHON)" --version) is too old: give PYTHON=... (3.10 or later)" >&2; exit 1; }
 	@$(APT); "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	    package="$$("$(PYTHON)" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; \
-	    echo "$(PYTHON) cannot make a venv: installing $$package"; \
-	    apt_get "$$package" && "$(PYTHON)" -c 'import ensurepip, venv'; } || { \
-	    echo "on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	    echo "$(PYTHON) cannot make a venv: it needs $$package"; \
+	    { apt_get "$$package" && "$(PYTHON)" -c 'import ensurepip, venv'; } || { \
+	        echo "could not install it; as root: apt install $$package" >&2; exit 1; }; }
 	@echo "setting up $(VENV)"
 	@test -x $(BIN)/python && $(BIN)/python -c '' || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
@@ -107,20 +107,23 @@ envfreeze build demo/env.lock --to venv --into demo/rebuilt
 say "3. verify: is demo/rebuilt the environment of the lock?"
 envfreeze verify demo/env.lock demo/rebuilt
 
-say "4. add one byte to one installed file, and verify again"
 file="$$(find demo/rebuilt/lib -name '*.py' -size +0 | LC_ALL=C sort | head -n 1)"
 if [ -n "$$file" ]; then
-    cp -p "$$file" demo/kept.py
-    echo >>"$$file"
-    status=0
-    envfreeze verify demo/env.lock demo/rebuilt || status=$$?
-    echo "exit status $$status"
-    mv demo/kept.py "$$file"
-    [ "$$status" = 1 ] || { echo "the edited file was not noticed" >&2; exit 1; }
-    say "5. the byte is taken back; the difference between the original and the rebuilt one"
+    say "4. add one byte to one installed file, and verify again"
+    cp -p "$$file" demo/kept
 else
-    say "5. (no Python file to edit) the difference between the original and the rebuilt one"
+    say "4. put a file where there was none, and verify again"
+    file="$$(echo demo/rebuilt/lib/python*/site-packages)/stray.py"
+    rm -f demo/kept
 fi
+echo >>"$$file"
+status=0
+envfreeze verify demo/env.lock demo/rebuilt || status=$$?
+echo "exit status $$status"
+if [ -e demo/kept ]; then mv demo/kept "$$file"; else rm "$$file"; fi
+[ "$$status" = 1 ] || { echo "the change was not noticed" >&2; exit 1; }
+
+say "5. that is taken back; the difference between the lock and the rebuilt environment"
 status=0
 envfreeze diff demo/env.lock demo/rebuilt || status=$$?
 if [ "$$status" = 0 ]; then

@@ -185,6 +185,10 @@ class Cache:
         except OSError:
             return None
 
+    def has_note(self, kind: str, key: str) -> bool:
+        """Whether something is remembered under *key*."""
+        return self._note(kind, key).exists()
+
     def write_note(self, kind: str, key: str, data: bytes) -> None:
         """Remember a small document. A cache that cannot be written only costs time."""
         with contextlib.suppress(DiskError, OSError):

@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import view
-from envfreeze.errors import ArtifactError, EngineError, LockError, NotHermeticError, TargetError, UsageError
+from envfreeze.errors import (
+    ArtifactError,
+    EngineError,
+    LockError,
+    NotHermeticError,
+    TargetError,
+    UsageError,
+)
 from envfreeze.model import lock as locks
 from envfreeze.model.identity import check_identity
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Interpreter, Snapshot
+from envfreeze.model.survey import files_of, survey
 from envfreeze.progress import Progress
 from envfreeze.store import Cache, Sidecar, disk_errors, hash_file, write_atomic
 from envfreeze.targets import local
@@ -364,8 +374,8 @@ def _verify_image(
 ) -> comparing.Difference:
     with context.progress.task("verify"):
         snapshot = _observe_image(engine, image, lock.machine.interpreter.facts.executable)
-    before = view.of_lock(lock, str(lock_path))
-    return comparing.compare(before, view.of_snapshot(snapshot, f"image:{image}"))
+    before = _lock_side(lock, str(lock_path), context)
+    return _compare(before, _live_side(snapshot, f"image:{image}"))
 
 
 def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
@@ -421,25 +431,73 @@ def _verify(
         observation = local.observe(
             target, environ=context.environ, cache=context.cache, rehash=rehash
         )
-    before = view.of_lock(lock, str(lock_path))
-    after = view.of_snapshot(observation.snapshot, python)
-    return comparing.compare(before, after, layers)
+    before = _lock_side(lock, str(lock_path), context)
+    return _compare(before, _live_side(observation.snapshot, python), layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One side of a comparison, and what it knows of the files behind a tree digest."""
+
+    view: view.View
+    files: Callable[[str], Mapping[str, str] | None]
+
+
+def _lock_side(lock: Lock, title: str, context: Context) -> _Side:
+    from envfreeze.resolve import trees
+
+    return _Side(
+        view=view.of_lock(lock, title), files=lambda tree: trees.recall(tree, context.cache)
+    )
+
+
+def _live_side(snapshot: Snapshot, title: str) -> _Side:
+    def files(tree: str) -> Mapping[str, str] | None:
+        found = (item for item in survey(snapshot).seen if item.tree == tree)
+        return next((dict(files_of(item)) for item in found), None)
+
+    return _Side(view=view.of_snapshot(snapshot, title), files=files)
+
+
+def _compare(
+    before: _Side, after: _Side, layers: tuple[comparing.Layer, ...] = comparing.LAYERS
+) -> comparing.Difference:
+    """Compare, and name the files of packages that have the same version and other content."""
+    difference = comparing.compare(before.view, after.view, layers)
+    changes = [
+        _with_files(change, before, after)
+        if change.layer == "packages" and change.kind == "content"
+        else change
+        for change in difference.changes
+    ]
+    return msgspec.structs.replace(difference, changes=changes)
+
+
+def _with_files(change: comparing.Change, before: _Side, after: _Side) -> comparing.Change:
+    from envfreeze.resolve import trees
+
+    one, two = before.view.packages[change.name].tree, after.view.packages[change.name].tree
+    there = before.files(one) if one else None
+    here = after.files(two) if two else None
+    if there is None or here is None:
+        return change
+    return msgspec.structs.replace(change, files=trees.differing(there, here))
 
 
 def diff(before: str, after: str, context: Context) -> comparing.Difference:
     """Compare two sides, each a lock or a target."""
-    return comparing.compare(_side(before, context), _side(after, context))
+    return _compare(_side(before, context), _side(after, context))
 
 
-def _side(text: str, context: Context) -> view.View:
+def _side(text: str, context: Context) -> _Side:
     if text.startswith(IMAGE):
         from envfreeze.build.engine import connect
 
         image = text.removeprefix(IMAGE)
-        return view.of_snapshot(_observe_image(connect(), image, "python3"), text)
+        return _live_side(_observe_image(connect(), image, "python3"), text)
     path = Path(text)
     if _is_lock(path):
-        return view.of_lock(load(path), text)
+        return _lock_side(load(path), text, context)
     if not path.exists() and path.suffix in {".lock", ".toml"}:
         raise LockError(f"{text}: no such file")
     try:
@@ -449,7 +507,7 @@ def _side(text: str, context: Context) -> view.View:
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
     observation = local.observe(found, environ=context.environ, cache=context.cache)
-    return view.of_snapshot(observation.snapshot, text)
+    return _live_side(observation.snapshot, text)
 
 
 def _is_lock(path: Path) -> bool:

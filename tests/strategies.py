@@ -257,7 +257,7 @@ def locks(draw: st.DrawFn) -> Lock:
         hermetic=draw(st.booleans()),
         layers=draw(
             st.fixed_dictionaries(
-                {name: sha256s for name in ("files", "interpreter", "packages", "system")}
+                dict.fromkeys(("files", "interpreter", "packages", "system"), sha256s)
             )
         ),
         interpreter=InterpreterLayer(

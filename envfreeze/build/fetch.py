@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,21 @@ class Downloads(Protocol):
     def download(self, url: str, writer: BlobWriter, expect_size: int | None = None) -> None: ...
 
 
+class _Interruptible(BlobWriter):
+    """A download that ends when the others have failed, instead of running on for minutes."""
+
+    def __init__(self, blob: BlobWriter, stop: threading.Event) -> None:
+        self._blob = blob
+        self._stop = stop
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        if self._stop.is_set():
+            raise ArtifactError("stopped: another download failed")
+        self.size += len(data)
+        return self._blob.write(data)
+
+
 class Fetcher:
     """Finds artifacts beside the lock, in the cache, or on the network, in this order."""
 
@@ -29,6 +45,7 @@ class Fetcher:
         self._lock_path = lock_path
         self._cache = cache
         self._http = http
+        self._stop = threading.Event()
 
     def one(self, artifact: Artifact) -> Path:
         """The file of *artifact*, its bytes checked.
@@ -57,7 +74,9 @@ class Fetcher:
             )
         try:
             with self._cache.writing(expect=artifact.sha256) as blob:
-                self._http.download(str(artifact.url), blob, artifact.size)
+                self._http.download(
+                    str(artifact.url), _Interruptible(blob, self._stop), artifact.size
+                )
         except ArtifactError as error:
             if "expected sha256" in str(error):
                 raise ArtifactError(
@@ -79,12 +98,14 @@ class Fetcher:
             progress.task("fetch", sum(artifact.size for artifact in wanted.values())) as advance,
             ThreadPoolExecutor(WORKERS) as pool,
         ):
-            futures = {sha256: pool.submit(self.one, a) for sha256, a in wanted.items()}
+            futures = {pool.submit(self.one, a): sha256 for sha256, a in wanted.items()}
             try:
-                for sha256, future in futures.items():
+                for future in as_completed(futures):
+                    sha256 = futures[future]
                     found[sha256] = future.result()
                     advance(wanted[sha256].size)
             except BaseException:
+                self._stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return found

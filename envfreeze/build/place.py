@@ -279,7 +279,8 @@ class Placement(WheelDestination):
         return _entry(name, *self.sink.put(target, stream, executable=executable))
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
-        script, data = Script(name, module, attr, section).generate(self.python, "posix")
+        script, text = Script(name, module, attr, section).generate("/python", "posix")
+        data = shebang(self.python) + text.removeprefix(b"#!/python")
         self._wrappers.add(script)
         entry = self._put(script, self._path("scripts", script), io.BytesIO(data), True)
         for copy in self.package.facts.wrapper_copies.get(name, []):
@@ -619,6 +620,17 @@ def place_parallel(
             raise
 
 
-def remove_tree(path: Path) -> None:
-    """Remove what a failed build made; best effort."""
-    shutil.rmtree(path, ignore_errors=True)
+def remove_tree(path: Path, *, keep: bool = False) -> None:
+    """Remove what a failed build made; best effort.
+
+    :param keep: the directory itself (or the link to it) was there before, and stays.
+    """
+    if not keep and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    for entry in list(path.iterdir()) if path.is_dir() else []:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                entry.unlink()

@@ -19,8 +19,9 @@ _ASK = (
     "'%d.%d.%d'%i[:3]+('' if i[3]=='final' else {'alpha':'a','beta':'b','candidate':'rc'}[i[3]]"
     "+str(i[4])),s.get_config_var('SOABI'),s.get_platform(),"
     "bool(s.get_config_var('Py_GIL_DISABLED')),bool(s.get_config_var('Py_DEBUG')),"
-    "sys.prefix==sys.base_prefix]))"
+    "getattr(sys,'_base_executable',None) or sys.executable]))"
 )
+"""The last word is the interpreter below a venv, or the one behind a shim; itself otherwise."""
 
 
 def matching(wanted: Interpreter, environ: Mapping[str, str], named: str | None = None) -> str:
@@ -31,16 +32,20 @@ def matching(wanted: Interpreter, environ: Mapping[str, str], named: str | None 
     """
     seen: list[str] = []
     for python in [named] if named else _candidates(wanted, environ):
-        facts = _ask(python)
-        if facts is None:
+        answer = _ask(python)
+        if answer is None:
             continue
+        facts, base = answer
         if facts == _wanted(wanted):
-            return python
-        seen.append(f"  {facts[0]} {facts[1]} ({facts[2] or 'no ABI tag'})  {python}")
-    shown = "\n".join(dict.fromkeys(seen)) or "  none that runs"
+            return base if os.access(base, os.X_OK) else python
+        seen.append(f"  {facts[0]} {facts[1]} ({facts[2] or 'no ABI tag'}, {facts[3]})  {python}")
+    shown = "\n".join(dict.fromkeys(seen)) or (
+        f"  {named} does not run, or is no Python" if named else "  none that runs"
+    )
+    abi = f"ABI {wanted.soabi}" if wanted.soabi else "no ABI tag"
     raise TargetError(
-        f"no {wanted.implementation} {wanted.version} with ABI {wanted.soabi} on this machine;"
-        f" seen:\n{shown}",
+        f"no {wanted.implementation} {wanted.version} with {abi} for {wanted.platform}"
+        f" on this machine; seen:\n{shown}",
         hint=f"Install it (uv python install {wanted.version}, pyenv install {wanted.version})"
         " or name one with --python; --to docker brings its own.",
     )
@@ -57,36 +62,43 @@ def _wanted(facts: Interpreter) -> list[object]:
     ]
 
 
-def _ask(python: str) -> list[object] | None:
-    """What *python* says of itself; None if it does not run or is inside a venv."""
+def _ask(python: str) -> tuple[list[object], str] | None:
+    """What *python* says of itself, and its base interpreter; None if it does not run."""
     try:
         done = subprocess.run(
-            [python, "-I", "-S", "-B", "-c", _ASK], capture_output=True, timeout=20, check=True
+            [python, "-I", "-S", "-B", "-c", _ASK],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=20,
+            check=True,
         )
-        facts = msgspec.json.decode(done.stdout, type=list[object])
-    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
+        *facts, base = msgspec.json.decode(done.stdout, type=list[object])
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return facts[:-1] if len(facts) == 7 and facts[-1] else None
+    return (facts, base) if len(facts) == 6 and isinstance(base, str) else None
 
 
 def _candidates(wanted: Interpreter, environ: Mapping[str, str]) -> Iterator[str]:
     """Where an interpreter may be: as captured, PATH, then the usual version managers."""
     minor = ".".join(wanted.version.split(".")[:2])
     names = [f"python{minor}", f"python{minor}t", "python3", "python"]
+    if wanted.implementation == "pypy":
+        names = [f"pypy{minor}", "pypy3", "pypy"]
     yielded = set()
     for path in _places(wanted, environ, names):
         try:
             real = path.resolve()
         except (OSError, RuntimeError):
             continue
-        if real in yielded or not real.is_file() or not os.access(real, os.X_OK):
+        # os.path: pathlib's is_file raises where a directory may not be entered.
+        if real in yielded or not os.path.isfile(real) or not os.access(real, os.X_OK):  # noqa: PTH113
             continue
         yielded.add(real)
         yield str(real)
 
 
 def _places(wanted: Interpreter, environ: Mapping[str, str], names: list[str]) -> Iterator[Path]:
-    if re.search(r"/python[0-9.]*[a-z]*$", wanted.base_executable):
+    if re.search(r"/(python|pypy)[0-9.]*[a-z]*$", wanted.base_executable):
         yield Path(wanted.base_executable)
     for directory in environ.get("PATH", "").split(os.pathsep):
         for name in names:

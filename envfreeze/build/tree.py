@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
                 advance(1)
         for loose in lock.machine.loose:
             if loose.archive is not None:
-                place.place_loose(loose, artifacts[loose.archive.sha256], sink, loose.site)
+                archive = artifacts[loose.archive.sha256]
+                place.place_loose(loose, archive, sink, absolute(loose.site))
         sink.close()
 
 
@@ -54,26 +56,34 @@ def _sites(lock: Lock) -> set[str]:
 
 def _own(facts: Interpreter) -> str:
     """The directory that belongs to the environment alone."""
-    return facts.purelib if facts.prefix in SYSTEM_PREFIXES else facts.prefix
+    prefix = facts.prefix.rstrip("/") or "/"
+    return absolute(facts.purelib if prefix in SYSTEM_PREFIXES else prefix)
 
 
 def absolute(path: str) -> str:
-    """*path*, which a lock gave, if it is an absolute and plain POSIX path.
+    """*path*, which a lock gave, if it is an absolute and plain POSIX path below ``/``.
 
     :raises LockError: it is not.
     """
-    if not path.startswith("/") or posixpath.normpath(path) != path.rstrip("/") or "\0" in path:
+    plain = path.rstrip("/")
+    if (
+        not plain.startswith("/")
+        or plain.startswith("//")
+        or posixpath.normpath(plain) != plain
+        or re.search(r"[\x00-\x1f\x7f]", path)
+    ):
         raise LockError(
             f"the lock has {path!r} where an absolute path belongs",
             hint="Do not build from this lock; capture again.",
         )
-    return path
+    return plain
 
 
 def _schemes(site: str, facts: Interpreter) -> place.Schemes:
-    prefix = prefix_of(absolute(site), facts.prefix)  # type: ignore[no-untyped-call]
+    site = absolute(site)
+    prefix = absolute(prefix_of(site, facts.prefix))  # type: ignore[no-untyped-call]
     tag = "python" + ".".join(facts.version.split(".")[:2])
-    own = facts.venv and prefix == facts.prefix
+    own = facts.venv and prefix == facts.prefix.rstrip("/")
     headers = f"{prefix}/include/site/{tag}" if own else f"{prefix}/include/{tag}{facts.abiflags}"
     return place.Schemes(
         site=site,
@@ -88,14 +98,14 @@ def _venv(facts: Interpreter, sink: place.TarSink) -> None:
     """What makes a directory a virtual environment: PEP 405's file and the links to the base."""
     prefix = absolute(facts.prefix)
     base = absolute(facts.base_executable)
+    if not re.fullmatch(r"\d+\.\d+\.\d+[a-z0-9+]*", facts.version):
+        raise LockError(f"the lock's interpreter has the version {facts.version!r}")
     minor = ".".join(facts.version.split(".")[:2])
     text = (
         f"home = {posixpath.dirname(base)}\n"
         f"include-system-site-packages = {'true' if facts.system_site else 'false'}\n"
         f"version = {facts.version}\n"
     )
-    if "\n" in base:
-        raise LockError("the lock's interpreter path holds a line break")
     sink.put(f"{prefix}/pyvenv.cfg", io.BytesIO(text.encode()), executable=False)
     sink.link(f"{prefix}/bin/python", base)
     for name in ("python3", f"python{minor}"):

@@ -33,10 +33,12 @@ def check_place(into: Path) -> None:
 
     :raises UsageError: something else is there.
     """
+    if into.is_symlink() and not into.exists():
+        raise UsageError(f"{into} is a link that leads nowhere", hint="Remove it first.")
     if not into.exists():
         return
     if not into.is_dir():
-        raise UsageError(f"{into} is a file", hint="Name a directory that does not exist yet.")
+        raise UsageError(f"{into} is not a directory", hint="Name one that does not exist yet.")
     if (into / MARK).exists():
         place.remove_tree(into)
     elif any(into.iterdir()):
@@ -47,17 +49,18 @@ def check_place(into: Path) -> None:
 
 
 def build(plan: VenvPlan, progress: Progress) -> Path:
-    """Make the venv; its interpreter. On any failure nothing is left at ``plan.into``.
+    """Make the venv; its interpreter. On any failure ``plan.into`` is as it was.
 
     :raises EnvfreezeError: whatever stood in the way.
     """
     check_place(plan.into)
+    was_there = plan.into.is_dir()
     try:
         _create(plan)
         _fill(plan, progress)
         (plan.into / MARK).unlink()
     except BaseException:
-        place.remove_tree(plan.into)
+        place.remove_tree(plan.into, keep=was_there)
         raise
     return plan.into / "bin" / "python"
 
@@ -66,14 +69,17 @@ def _create(plan: VenvPlan) -> None:
     with disk_errors(plan.into):
         plan.into.mkdir(parents=True, exist_ok=True)
         (plan.into / MARK).touch()
-    done = subprocess.run(
-        [plan.python, "-I", "-B", "-m", "venv", "--without-pip", str(plan.into)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [plan.python, "-I", "-B", "-m", "venv", "--without-pip", str(plan.into)],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError as error:
+        raise TargetError(f"{plan.python} cannot be run: {error.strerror}") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
         if "No space left" in said:
             raise DiskError(f"cannot write {plan.into}: No space left on device")
         raise TargetError(
@@ -85,7 +91,7 @@ def _create(plan: VenvPlan) -> None:
 def schemes(into: Path, python: str, version: str) -> place.Schemes:
     """The directories of a venv at *into* (sysconfig's ``venv`` scheme on POSIX)."""
     tag = "python" + ".".join(version.split(".")[:2])
-    site = next(iter(sorted((into / "lib").glob("python*/site-packages"))), None)
+    site = next(iter(sorted((into / "lib").glob("py*/site-packages"))), None)
     return place.Schemes(
         site=str(site or into / "lib" / tag / "site-packages"),
         scripts=str(into / "bin"),

@@ -36,7 +36,13 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     packed = f"   {_size(captured.packed_bytes)} packed" if captured.packed_bytes else ""
     lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
     lines.append(f"  next: envfreeze build {shlex.quote(str(output))} --into rebuilt")
-    return printable("\n".join(lines)) + "\n"
+    return "\n".join(map(_line, lines)) + "\n"
+
+
+def _line(text: str) -> str:
+    """*text* so that it stays on its line, whatever a hostile name holds."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _python(facts: Interpreter) -> str:
@@ -92,7 +98,7 @@ def warnings(captured: Captured) -> list[str]:
             "note: this is the environment that envfreeze itself runs from; it and what it "
             "depends on are in the lock"
         )
-    return [printable(line) for line in lines]
+    return [_line(line) for line in lines]
 
 
 class CaptureReport(msgspec.Struct, kw_only=True):
@@ -128,11 +134,9 @@ def built_text(built: Built, next_step: str) -> str:
     from envfreeze.diff import report
 
     if built.difference.equal:
-        return printable(
-            f"  {built.place}  verified: {_plural(built.packages, 'package')} equal to the lock\n"
-            f"  next: {next_step}\n"
-        )
-    return f"  {printable(built.place)}  NOT verified\n" + report.as_text(built.difference)
+        equal = f"verified: {_plural(built.packages, 'package')} equal to the lock"
+        return f"  {_line(built.place)}  {equal}\n  next: {_line(next_step)}\n"
+    return f"  {_line(built.place)}  NOT verified\n" + report.as_text(built.difference)
 
 
 def _plural(count: int, word: str) -> str:

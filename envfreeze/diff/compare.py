@@ -109,16 +109,30 @@ def _package(one: Item, two: Item) -> Change | None:
 def _files(before: View, after: View) -> Iterator[Change]:
     for path in sorted({*before.files, *after.files}):
         one, two = before.files.get(path), after.files.get(path)
-        if one == two:
-            continue
-        kind: Kind = "added" if one is None else "removed" if two is None else "content"
-        yield Change(
-            layer="files", kind=kind, name=path, before=_short(one), after=_short(two), files=[path]
-        )
+        if _unread(before, path) or _unread(after, path):
+            yield Change(layer="files", kind="unknown", name=path, files=[path])
+        elif one != two:
+            kind: Kind = "added" if one is None else "removed" if two is None else "content"
+            yield Change(
+                layer="files",
+                kind=kind,
+                name=path,
+                before=_short(one),
+                after=_short(two),
+                files=[path],
+            )
+
+
+def _unread(view: View, path: str) -> bool:
+    return path in view.files and view.files[path] is None
 
 
 def _short(content: str | None) -> str | None:
-    return None if content is None else content if content.startswith("link") else content[:12]
+    """The first digits of a digest; what is said beside it stays."""
+    if content is None or content.startswith("link"):
+        return content
+    digest, mark, rest = content.partition(" ")
+    return digest[:12] + mark + rest
 
 
 def _system(before: View, after: View) -> Iterator[Change]:

@@ -28,12 +28,22 @@ class JsonReport(msgspec.Struct, kw_only=True):
     changes: list[Change]
 
 
+def line(text: str) -> str:
+    """*text* so that it stays on its line, whatever a hostile name holds."""
+    return printable(_utf8(text)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _utf8(text: str) -> str:
+    """What a path that is not UTF-8 looks like where only UTF-8 may go."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def as_json(difference: Difference) -> bytes:
     report = JsonReport(
         schema=1,
         equal=difference.equal,
-        before=difference.before,
-        after=difference.after,
+        before=_utf8(difference.before),
+        after=_utf8(difference.after),
         changes=difference.changes,
     )
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
@@ -42,7 +52,7 @@ def as_json(difference: Difference) -> bytes:
 def as_text(difference: Difference, *, limit: int = SHOWN) -> str:
     """The difference, layer by layer; one line where there is none."""
     if not difference.changes:
-        return f"equal: {printable(difference.before)} and {printable(difference.after)}\n"
+        return f"equal: {line(difference.before)} and {line(difference.after)}\n"
     lines = [_headline(difference)]
     for layer in LAYERS:
         changes = [change for change in difference.changes if change.layer == layer]
@@ -52,7 +62,7 @@ def as_text(difference: Difference, *, limit: int = SHOWN) -> str:
 
 
 def _headline(difference: Difference) -> str:
-    before, after = printable(difference.before), printable(difference.after)
+    before, after = line(difference.before), line(difference.after)
     count = sum(1 for change in difference.changes if change.counts)
     if not count:
         return f"equal: {before} and {after} (but see below)"
@@ -60,12 +70,12 @@ def _headline(difference: Difference) -> str:
 
 
 def _layer(changes: list[Change], limit: int) -> list[str]:
-    width = min(32, max(len(change.name) for change in changes))
+    width = min(32, max(len(line(change.name)) for change in changes))
     lines = []
     for change in changes[:limit]:
-        lines.append(f"  {_MARKS[change.kind]} {printable(change.name):<{width}}  {_what(change)}")
+        lines.append(f"  {_MARKS[change.kind]} {line(change.name):<{width}}  {_what(change)}")
         if change.layer == "packages":
-            lines += [f"      {printable(path)}" for path in change.files[:limit]]
+            lines += [f"      {line(path)}" for path in change.files[:limit]]
             if len(change.files) > limit:
                 lines.append(f"      ... and {len(change.files) - limit} more files")
     if len(changes) > limit:
@@ -84,7 +94,7 @@ _MARKS = {
 
 
 def _what(change: Change) -> str:
-    before, after = printable(change.before or ""), printable(change.after or "")
+    before, after = line(change.before or ""), line(change.after or "")
     if change.kind == "added":
         return after
     if change.kind == "removed":

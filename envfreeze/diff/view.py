@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from envfreeze.model.identity import interpreter_facts, normalize
-from envfreeze.model.lock import Lock, LooseEntry
-from envfreeze.model.snapshot import LooseFile, Snapshot
+from envfreeze.model.lock import Lock, LooseEntry, LooseSite
+from envfreeze.model.snapshot import LooseFile, Site, Snapshot
 from envfreeze.model.survey import layers_of, survey
 
 
@@ -34,8 +35,8 @@ class View:
     id: str | None
     interpreter: dict[str, str]
     packages: dict[str, Item]
-    files: dict[str, str]
-    """Path below its site directory to a word for its content."""
+    files: dict[str, str | None]
+    """Path below its site directory to a word for its content; None: it could not be read."""
     system: dict[str, str] | None
     """``name:arch`` to version; None: not known."""
     system_whole: bool
@@ -43,9 +44,33 @@ class View:
     layers: dict[str, str] = field(default_factory=dict)
 
 
-def _content(entry: LooseEntry | LooseFile) -> str:
+def _files(sites: Iterable[LooseSite | Site]) -> dict[str, str | None]:
+    """The unowned files of all site directories.
+
+    A venv has one site directory for all of them, and there the file of the last one stands
+    (:mod:`envfreeze.build.venv` goes through them in this order). Another of the same name
+    and with other content is a file of its own, named with its directory.
+    """
+    found: dict[str, str | None] = {}
+    where: dict[str, str] = {}
+    ordered: list[tuple[str, Sequence[LooseEntry | LooseFile]]] = sorted(
+        ((s.site, s.files) if isinstance(s, LooseSite) else (s.path, s.loose) for s in sites),
+        key=lambda pair: pair[0],
+    )
+    for site, entries in ordered:
+        for entry in entries:
+            content = _content(entry)
+            if found.get(entry.path, content) != content:
+                found[f"{entry.path} in {where[entry.path]}"] = found[entry.path]
+            found[entry.path], where[entry.path] = content, site
+    return found
+
+
+def _content(entry: LooseEntry | LooseFile) -> str | None:
     if entry.link is not None:
         return f"link to {entry.link}"
+    if entry.sha256 is None:
+        return None
     return f"{entry.sha256}{' executable' if entry.executable else ''}"
 
 
@@ -78,7 +103,7 @@ def of_lock(lock: Lock, title: str) -> View:
         id=machine.id,
         interpreter=_words(interpreter_facts(machine.interpreter.facts)),
         packages=packages,
-        files={entry.path: _content(entry) for site in machine.loose for entry in site.files},
+        files=_files(machine.loose),
         system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages},
         system_whole=False,
         layers=machine.layers,
@@ -104,7 +129,7 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         id=None,
         interpreter=_words(interpreter_facts(snapshot.interpreter)),
         packages=packages,
-        files={entry.path: _content(entry) for site in seen.sites for entry in site.loose},
+        files=_files(seen.sites),
         system=snapshot.system.dpkg,
         system_whole=True,
         layers=layers_of(snapshot, seen),

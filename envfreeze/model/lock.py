@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -31,6 +32,9 @@ CREATED_BY = "envfreeze"
 Proof = Literal["proved", "packed"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
+_DEBIAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*")
+_NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f]")
 
 
 class Kebab(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
@@ -297,16 +301,59 @@ def _check_version(document: dict[str, Any], source: str) -> None:
 
 
 def _check_content(lock: Lock, source: str) -> None:
+    for place, problem in _problems(lock):
+        raise LockError(
+            f"{source}: {place}: {problem}",
+            hint="Do not build from this lock; capture again or ask where it came from.",
+        )
+
+
+def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
+    """``(path in the document, what is wrong there)``, as it is found."""
     for index, package in enumerate(lock.packages):
+        place = f"packages[{index}]"
         if (package.archive is None) == (not package.wheels):
-            raise LockError(f"{source}: packages[{index}] must have either wheels or an archive")
-    for artifact in artifacts(lock):
-        problem = artifact_problem(artifact)
-        if problem:
-            raise LockError(
-                f"{source}: artifact {artifact.filename!r}: {problem}",
-                hint="Do not build from this lock; capture again or ask where it came from.",
-            )
+            yield place, "it must have either wheels or an archive"
+        yield from _package_problems(package, place)
+    machine = lock.machine
+    ours = "tool.envfreeze"
+    archive = machine.interpreter.archive
+    if archive is not None:
+        yield from _artifact_problems(archive, f"{ours}.interpreter.archive")
+    for index, needed in enumerate(machine.system.packages):
+        place = f"{ours}.system.packages[{index}]"
+        yield from _artifact_problems(needed.artifact, f"{place}.artifact")
+        for text in (needed.name, needed.arch, needed.version, *needed.depends):
+            if not _DEBIAN_WORD.fullmatch(text):
+                yield place, f"{text!r} cannot be part of a Debian package's name or version"
+    for index, site in enumerate(machine.loose):
+        if site.archive is not None:
+            yield from _artifact_problems(site.archive, f"{ours}.loose[{index}].archive")
+        for position, entry in enumerate(site.files):
+            if not _stays_below(entry.path):
+                place = f"{ours}.loose[{index}].files[{position}].path"
+                yield place, "it leads out of its site directory"
+
+
+def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]:
+    if not _NAME.fullmatch(package.name):
+        yield f"{place}.name", f"{package.name!r} is not a name that a distribution can have"
+    if package.archive is not None:
+        yield from _artifact_problems(package.archive, f"{place}.archive")
+    for index, wheel in enumerate(package.wheels):
+        yield from _artifact_problems(wheel, f"{place}.wheels[{index}]")
+    facts = package.facts
+    if not _is_file_name(facts.info):
+        yield f"{place}.tool.envfreeze.info", "it is not a file name"
+    for original, copies in facts.wrapper_copies.items():
+        if not all(map(_is_file_name, (original, *copies))):
+            yield f"{place}.tool.envfreeze.wrapper-copies", "one of them is not a file name"
+
+
+def _artifact_problems(artifact: Artifact, place: str) -> Iterator[tuple[str, str]]:
+    problem = artifact_problem(artifact)
+    if problem:
+        yield f"{place} ({artifact.filename})", problem
 
 
 def artifact_problem(artifact: Artifact) -> str | None:
@@ -314,25 +361,33 @@ def artifact_problem(artifact: Artifact) -> str | None:
     digest = artifact.hashes.get("sha256", "")
     if not _SHA256.fullmatch(digest):
         return "its sha256 is not 64 hexadecimal digits"
+    if artifact.size < 0:
+        return "its size is negative"
     if (artifact.url is None) == (artifact.path is None):
         return "it must have either a url or a path"
     if artifact.url is not None and not artifact.url.startswith(("https://", "http://")):
         return "its url is neither https nor http"
     if artifact.path is not None and not is_inside(artifact.path):
         return "its path leads out of the directory of the lock"
-    name = artifact.filename
-    if not name or "/" in name or "\\" in name or name in {".", ".."} or "\x00" in name:
+    if not _is_file_name(artifact.filename) or "\\" in artifact.filename:
         return "its name is not a file name"
     return None
 
 
+def _is_file_name(text: str) -> bool:
+    return text not in {"", ".", ".."} and not _NOT_IN_NAMES.search(text)
+
+
 def is_inside(path: str) -> bool:
-    """Whether a relative POSIX *path* stays below the directory it is relative to."""
+    """Whether a relative POSIX *path* stays below the directory it is relative to, anywhere."""
+    return _stays_below(path) and "\\" not in path
+
+
+def _stays_below(path: str) -> bool:
     pure = PurePosixPath(path)
     return (
         bool(path)
         and not pure.is_absolute()
         and ".." not in pure.parts
-        and "\\" not in path
-        and "\x00" not in path
+        and not _NOT_IN_NAMES.search(path.replace("/", ""))
     )

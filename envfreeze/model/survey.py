@@ -23,7 +23,7 @@ from envfreeze.model.identity import (
 from envfreeze.model.lock import LooseEntry, LooseSite
 from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot
 
-_NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE)
+_NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -202,6 +202,18 @@ def _see(dist: Dist, owners: dict[tuple[str, str], int]) -> Seen:
         missing=tuple(sorted(missing)),
         yields=tuple(sorted(yields)),
     )
+
+
+def files_of(seen: Seen) -> list[tuple[str, str]]:
+    """``(scheme/path, sha256)`` of the files behind ``seen.tree``."""
+    yields = set(seen.yields)
+    found = []
+    for row in owned_rows(seen.dist):
+        key = _key(row)
+        digest = claimed_sha256(row) if key in yields else row.sha256
+        if digest is not None:
+            found.append((key, digest))
+    return found
 
 
 def layers_of(snapshot: Snapshot, seen: Survey) -> dict[str, str]:

@@ -20,7 +20,9 @@ _ESCAPES = {
     "\f": "\\f",
     "\r": "\\r",
 }
-_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\u202a-\u202e\u2066-\u2069]')
+_SPECIAL = re.compile(
+    r'["\\\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]'
+)
 
 
 def dump(document: Mapping[str, Any], inline: frozenset[str]) -> str:

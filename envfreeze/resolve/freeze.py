@@ -35,7 +35,7 @@ from envfreeze.model.lock import (
 from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.progress import Progress
-from envfreeze.resolve import pack
+from envfreeze.resolve import pack, trees
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.wheels import NotProved, Verdict, WheelProof, prove_all
@@ -72,6 +72,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     :raises ArtifactError: a file changed while it was being packed.
     """
     seen = survey(snapshot)
+    trees.remember(seen.seen, means.cache)
     verdicts = _prove(seen, snapshot, means)
     made = _Packages(snapshot, means)
     with means.progress.task("pack", len(seen.seen)) as advance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from envfreeze.errors import IndexUnavailableError
 from envfreeze.model.lock import Artifact, InterpreterLayer, SystemLayer, SystemPackage, Unproved
 from envfreeze.model.snapshot import Dist, Finding, Interpreter, Snapshot
 from envfreeze.model.survey import Survey
@@ -18,10 +20,10 @@ from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.pack import Layout, layout
 from envfreeze.resolve.rootfs import Root
-from envfreeze.store import Cache, Sidecar, kept
+from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 
 _NOTE = "system"
-_NOTE_VERSION = 1
+_NOTE_VERSION = 2
 DPKG_STATUS = "/var/lib/dpkg/status"
 APT_LISTS = "/var/lib/apt/lists"
 
@@ -52,6 +54,32 @@ class _System(msgspec.Struct, kw_only=True):
     packages: list[SystemPackage] = []
     unproved: list[Unproved] = []
     findings: list[Finding] = []
+    libraries: dict[str, str] = {}
+    """The system's files that were looked at, and their stamps: the answer holds while they do."""
+
+
+class _Watched:
+    """The network, and whether it failed: what it did not say is not remembered."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self.failed = False
+
+    def read_range(self, url: str, start: int, end: int) -> bytes:
+        with self._watch():
+            return self._http.read_range(url, start, end)
+
+    def download(self, url: str, writer: BlobWriter, expect_size: int | None = None) -> None:
+        with self._watch():
+            self._http.download(url, writer, expect_size)
+
+    @contextlib.contextmanager
+    def _watch(self) -> Iterator[None]:
+        try:
+            yield
+        except IndexUnavailableError:
+            self.failed = True
+            raise
 
 
 def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> MachineLayers:
@@ -102,15 +130,32 @@ def _remembered_system(
             known = msgspec.json.decode(data, type=_System)
         except msgspec.MsgspecError:
             known = None
-        if known is not None and all(_is_kept(p.artifact, means.cache) for p in known.packages):
+        if known is not None and _holds(known, means.cache):
             return _System(
                 packages=[_renamed(package, means.sidecar) for package in known.packages],
                 unproved=known.unproved,
                 findings=known.findings,
             )
-    system = _system(snapshot, seen, found, means)
-    means.cache.write_note(_NOTE, key, msgspec.json.encode(system))
+    http = None if means.http is None else _Watched(means.http)
+    system = _system(snapshot, seen, found, means, http)
+    if http is None or not http.failed:
+        means.cache.write_note(_NOTE, key, msgspec.json.encode(system))
     return system
+
+
+def _holds(known: _System, cache: Cache) -> bool:
+    """Whether what is remembered is still true, and its packed bytes still there."""
+    return all(_is_kept(package.artifact, cache) for package in known.packages) and all(
+        _stamp(path) == stamp for path, stamp in known.libraries.items()
+    )
+
+
+def _stamp(path: str) -> str:
+    try:
+        st = Path(path).stat()
+    except OSError:
+        return ""
+    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino}"
 
 
 def _renamed(package: SystemPackage, sidecar: Sidecar) -> SystemPackage:
@@ -137,11 +182,7 @@ def _key(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> str:
             digest.update(f"{site.path}/{entry.path} {entry.sha256} {entry.link}\n".encode())
     digest.update(msgspec.json.encode(snapshot.interpreter))
     for place in (DPKG_STATUS, APT_LISTS, snapshot.interpreter.base_executable):
-        try:
-            st = Path(place).stat()
-        except OSError:
-            continue
-        digest.update(f"{place} {st.st_size} {st.st_mtime_ns} {st.st_ino}\n".encode())
+        digest.update(f"{place} {_stamp(place)}\n".encode())
     return digest.hexdigest()
 
 
@@ -150,6 +191,7 @@ def _system(
     seen: Survey,
     found: tuple[Dpkg | None, interpreter.Origin],
     means: MachineMeans,
+    http: _Watched | None,
 ) -> _System:
     dpkg, origin = found
     facts = snapshot.interpreter
@@ -157,26 +199,28 @@ def _system(
     files += sorted(_objects(snapshot, seen))
     scan = elf.libraries(files, executable=facts.base_executable)
     findings = [_missing(name, users) for name, users in scan.missing.items()]
+    stamps = {path: _stamp(path) for path in sorted(scan.system)}
     if dpkg is None:
         if scan.system:
             findings.append(_no_database(len(scan.system)))
-        return _System(findings=findings)
+        return _System(findings=findings, libraries=stamps)
     owners = dpkg.owners(sorted(scan.system))
     findings += [_unowned(path) for path in sorted(scan.system) if path not in owners]
     roots = {owner.key: owner for some in owners.values() for owner in some}
     roots |= {package.key: package for package in origin.packages}
     if not roots:
-        return _System(findings=findings)
+        return _System(findings=findings, libraries=stamps)
     needed = dpkg.closure([*roots.values(), *debs.companions(dpkg)])
     proofs = debs.prove(
         dpkg,
         needed,
-        debs.Means(cache=means.cache, sidecar=means.sidecar, http=means.http, pack=means.pack),
+        debs.Means(cache=means.cache, sidecar=means.sidecar, http=http, pack=means.pack),
     )
     return _System(
         packages=proofs.packages,
         unproved=proofs.unproved,
         findings=[*findings, *proofs.findings],
+        libraries=stamps,
     )
 
 

@@ -118,13 +118,13 @@ def _python_at(target: str, source: str = "") -> str:
     for name in ("bin/python", "bin/python3", "python", "python3"):
         if os.access(path / name, os.X_OK) and (path / name).is_file():
             return str((path / name).absolute())
-    versioned = sorted(
-        entry
+    versioned = {
+        (int(match[1]), match[2]): entry
         for entry in (path / "bin").glob("python3.*")
-        if re.fullmatch(r"python3\.\d+t?", entry.name) and os.access(entry, os.X_OK)
-    )
+        if (match := re.fullmatch(r"python3\.(\d+)(t?)", entry.name)) and os.access(entry, os.X_OK)
+    }
     if versioned:
-        return str(versioned[-1].absolute())
+        return str(versioned[max(versioned)].absolute())
     raise TargetError(
         f"{said} holds no Python: there is no bin/python in it",
         hint="Give the path of an interpreter, a venv or a prefix.",

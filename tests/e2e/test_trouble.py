@@ -194,7 +194,10 @@ def test_old_pythons_loop(tmp_path: Path) -> None:
     found = available()
     if not found:
         pytest.skip("no other CPython here")
-    for minor, python in sorted(found.items()):
+    # The ends and the middle: each is packed anew, which takes its seconds.
+    minors = list(found)
+    for minor in dict.fromkeys((minors[0], minors[len(minors) // 2], minors[-1])):
+        python = found[minor]
         prefix = tmp_path / f"v{minor}"
         run(python, "-m", "venv", prefix)
         lock = tmp_path / f"{minor}.lock"

@@ -258,7 +258,7 @@ def test_special_files_are_named_and_never_opened(env: Environment) -> None:
     os.mkfifo(env.site / "pipe")
     (env.site / "zero.bin").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as server:
-        here = os.getcwd()
+        here = Path.cwd()
         os.chdir(env.site)
         try:
             server.bind("socket")
@@ -272,7 +272,7 @@ def test_special_files_are_named_and_never_opened(env: Environment) -> None:
 
 def test_names_that_are_not_utf8(env: Environment) -> None:
     site = os.fsencode(env.site)
-    os.mkdir(site + b"/bad\xff-1.0.dist-info")
+    os.mkdir(site + b"/bad\xff-1.0.dist-info")  # noqa: PTH102
     for name in (
         b"/bad\xff.py",
         b"/bad\xff-1.0.dist-info/METADATA",
@@ -280,7 +280,7 @@ def test_names_that_are_not_utf8(env: Environment) -> None:
         b"/line\n.py",
     ):
         Path(os.fsdecode(site + name)).write_bytes(b"")
-    os.symlink(b"to\xff", site + b"/link")
+    os.symlink(b"to\xff", site + b"/link")  # noqa: PTH211
     Path(os.fsdecode(site + b"/to\xff")).write_bytes(b"")
     snapshot = env.snapshot()
     assert snapshot.dists == []

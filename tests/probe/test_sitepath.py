@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hypothesis import HealthCheck, given, settings
+
 from envfreeze.probe import sitepath
 from envfreeze.probe.machine import Machine
+from tests import strategies
 from tests.support.environments import Environment, install, plain_environ
 from tests.support.pythons import newest, parameters
 
@@ -19,7 +22,7 @@ def expected(environment: Environment) -> list[str]:
     return [
         path
         for path in environment.sys_path()
-        if os.path.isdir(path) and os.path.realpath(path) not in stdlib
+        if Path(path).is_dir() and os.path.realpath(path) not in stdlib
     ]
 
 
@@ -78,7 +81,10 @@ def test_pythonpath_comes_first(python: Path, tmp_path: Path) -> None:
     environment.environ["PYTHONPATH"] = os.pathsep.join(
         [f"{tmp_path}/a/", f"{tmp_path}/b/../b", str(tmp_path / "gone")]
     )
-    assert observed(environment) == [os.path.abspath(path) for path in expected(environment)]
+    assert observed(environment) == [
+        os.path.abspath(path)  # noqa: PTH100 - links stay
+        for path in expected(environment)
+    ]
     assert [site.kind for site in environment.snapshot().sites] == [
         "pythonpath",
         "pythonpath",
@@ -132,7 +138,7 @@ def test_debians_python_has_debians_directories(tmp_path: Path) -> None:
     if not Path("/usr/bin/python3").exists():
         pytest.skip("no /usr/bin/python3")
     environment = Environment(prefix=Path("/usr"), environ=plain_environ(HOME=str(tmp_path)))
-    real = [path for path in environment.sys_path() if os.path.isdir(path)]
+    real = [path for path in environment.sys_path() if Path(path).is_dir()]
     stdlib = set(environment.stdlib())
     assert observed(environment) == [path for path in real if path not in stdlib]
 
@@ -188,3 +194,15 @@ def test_a_latin1_pth_does_not_stop_the_others(tmp_path: Path) -> None:
     builder = sitepath.PathBuilder(Machine(environ={}))
     builder.add_site(str(tmp_path), "site")
     assert builder.entries == [(str(tmp_path), "site"), (str(tmp_path / "there"), "pth")]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(strategies.pth_text())
+def test_any_pth_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "any.pth").write_text(text, encoding="utf-8", newline="")
+    builder = sitepath.PathBuilder(Machine(environ={}))
+    builder.add_site(str(tmp_path), "site")
+    paths = [path for path, _ in builder.entries]
+    assert paths[0] == str(tmp_path)
+    assert len(paths) == len(set(paths))
+    assert all(Path(path).exists() for path in paths)

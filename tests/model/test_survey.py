@@ -1,0 +1,164 @@
+"""Every distribution is in exactly one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+
+from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot, System
+from envfreeze.model.survey import as_loose, claimed_sha256, layers_of, survey
+from tests import strategies
+from tests.support.environments import claim
+
+SITE, USER, PATH = strategies.SITES
+GOOD, OTHER = "a" * 64, "b" * 64
+
+
+def dist(name: str = "x", version: str = "1", site: str = SITE, **more: Any) -> Dist:
+    info = more.pop("info", f"{name}-{version}.dist-info")
+    rows = more.pop("rows", [row(f"{name}.py"), row(f"{info}/METADATA")])
+    return Dist(site=site, info=info, name=name, version=version, rows=rows, **more)
+
+
+def row(path: str, sha256: str | None = GOOD, claimed: str | None = None) -> Row:
+    return Row("site", path, sha256, 1, False, claimed)
+
+
+def snapshot(*dists: Dist, loose: list[LooseFile] | None = None) -> Snapshot:
+    return Snapshot(
+        schema=1,
+        interpreter=_interpreter(),
+        system=System(kernel="Linux", machine="x86_64"),
+        sites=[
+            Site(path=PATH, kind="pythonpath"),
+            Site(path=SITE, kind="site", loose=loose or []),
+            Site(path=USER, kind="user"),
+        ],
+        dists=list(dists),
+        findings=[],
+    )
+
+
+def _interpreter() -> Any:
+    fields: dict[str, Any] = {
+        "implementation": "cpython",
+        "version": "3.11.7",
+        "bits": 64,
+        **dict.fromkeys(("free-threaded", "debug", "venv", "system-site"), False),
+    }
+    for name in ("abiflags", "platform", "machine", "compiler", "build", "executable", "prefix"):
+        fields[name] = ""
+    for name in ("base-executable", "base-prefix", "stdlib", "purelib", "platlib", "scripts"):
+        fields[name] = ""
+    from envfreeze.model.snapshot import Interpreter
+
+    return msgspec.convert(fields, Interpreter)
+
+
+def test_a_live_one() -> None:
+    seen = survey(snapshot(dist()))
+    assert [item.name for item in seen.seen] == ["x"]
+    assert seen.found == 1
+    assert [site.path for site in seen.sites] == [SITE, USER]
+
+
+def test_without_record_it_is_loose() -> None:
+    seen = survey(snapshot(dist(rows=None)))
+    assert (seen.seen, len(seen.loose_dists)) == ([], 1)
+
+
+def test_a_name_that_no_package_can_have_is_loose() -> None:
+    for name in ("", "-x", "x y", "x\n", "é"):
+        seen = survey(snapshot(dist(name, info="i.dist-info")))
+        assert (seen.seen, len(seen.loose_dists)) == ([], 1), name
+    assert survey(snapshot(dist("x", "1\x1b"))).seen == []
+
+
+def test_beyond_the_site_directories_it_is_stranded() -> None:
+    seen = survey(snapshot(dist(site=PATH), dist("y", site="/elsewhere", rows=None)))
+    assert [d.name for d in seen.stranded] == ["x", "y"]
+
+
+def test_below_a_site_directory_it_is_loose() -> None:
+    seen = survey(snapshot(dist(site=f"{SITE}/vendor"), dist("y", site=f"{SITE}-not")))
+    assert [d.name for d in seen.loose_dists] == ["x"]
+    assert [d.name for d in seen.stranded] == ["y"]
+
+
+def test_the_first_on_the_path_shadows_the_others() -> None:
+    seen = survey(snapshot(dist("A.b"), dist("a_B", site=USER)))
+    assert [item.dist.site for item in seen.seen] == [SITE]
+    assert [d.site for d in seen.shadowed] == [USER]
+
+
+def test_of_several_in_one_place_the_most_intact_is_live() -> None:
+    old = dist(version="1", rows=[row("x.py", OTHER, claim(b"1")), row("x-1.dist-info/METADATA")])
+    gone = dist(version="2", rows=[row("x.py", None, ""), row("x2.py", None, "")])
+    good = dist(version="3")
+    bare = dist(version="4", rows=None)
+    for dists in ((old, gone, good, bare), (bare, good, gone, old)):
+        seen = survey(snapshot(*dists))
+        assert [item.dist.version for item in seen.seen] == ["3"]
+        assert {d.version for d in seen.loose_dists} == {"1", "2", "4"}
+        assert seen.found == 4
+    extra = {entry.path for site in seen.sites for entry in site.loose}
+    assert extra == {"x-1.dist-info/METADATA"}
+
+
+def test_edited_missing_and_yielded() -> None:
+    hexed = claim(b"shared")
+    first = dist("first", rows=[row("shared.py", OTHER, hexed), row("e.py", OTHER, claim(b"e"))])
+    second = dist("second", rows=[row("shared.py", OTHER), row("gone.py", None, claim(b"g"))])
+    seen = {item.name: item for item in survey(snapshot(first, second)).seen}
+    assert (seen["first"].edited, seen["first"].yields) == (("site/e.py",), ("site/shared.py",))
+    assert (seen["second"].missing, seen["second"].edited) == (("site/gone.py",), ())
+    alone = survey(snapshot(dist("first", rows=first.rows))).seen[0]
+    assert alone.edited == ("site/e.py", "site/shared.py")
+    assert alone.tree != seen["first"].tree
+
+
+def test_no_claim_is_no_edit() -> None:
+    (item,) = survey(snapshot(dist(rows=[row("x.py", GOOD, "")]))).seen
+    assert item.edited == ()
+
+
+def test_claimed_sha256() -> None:
+    import hashlib
+
+    assert claimed_sha256(row("x", GOOD, claim(b"1"))) == hashlib.sha256(b"1").hexdigest()
+    for text in (None, "", "md5=x", "sha256=a", "sha256=\xe9", "sha256"):
+        assert claimed_sha256(row("x", GOOD, text)) is None
+
+
+def test_unreadable_loose_files_are_left_out() -> None:
+    files = [
+        LooseFile("b", GOOD, 1, True, None),
+        LooseFile("a", None, 0, False, "to"),
+        LooseFile("c", None, 1, False, None),
+    ]
+    loose = as_loose(Site(path="/s", kind="site", loose=files))
+    assert [(e.path, e.sha256, e.link, e.executable) for e in loose.files] == [
+        ("a", None, "to", False),
+        ("b", GOOD, None, True),
+    ]
+
+
+@given(strategies.snapshots())
+def test_found_is_the_sum_and_nobody_is_in_two_places(shot: Snapshot) -> None:
+    seen = survey(shot)
+    places = [item.dist for item in seen.seen]
+    places += [*seen.loose_dists, *seen.stranded, *seen.shadowed]
+    assert sorted(map(id, places)) == sorted(map(id, shot.dists))
+    assert seen.found == len(shot.dists)
+    names = [item.name for item in seen.seen]
+    assert len(names) == len(set(names))
+    assert set(layers_of(shot, seen)) == {"files", "interpreter", "packages"}
+
+
+@given(strategies.snapshots())
+def test_the_same_snapshot_has_the_same_survey(shot: Snapshot) -> None:
+    again = msgspec.json.decode(msgspec.json.encode(shot), type=Snapshot)
+    assert again == shot
+    assert layers_of(again, survey(again)) == layers_of(shot, survey(shot))
