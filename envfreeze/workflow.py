@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from envfreeze.resolve.index import Index
 
 IMAGE = "image:"
+STDOUT = Path("-")
 
 VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
 """What a venv can hold; the system below it is the machine's."""
@@ -106,7 +107,12 @@ def capture(
     :raises NotHermeticError: ``strict``, and something is neither proved nor packed; nothing
         is written then.
     """
-    _check_output(output)
+    _check_output(output, options)
+    if target is not None and target.startswith(IMAGE):
+        raise UsageError(
+            f"{target}: images can be verified and compared, not captured yet",
+            hint="Run envfreeze inside a container of it, or capture where it was made.",
+        )
     found = local.find(target, context.environ)
     # The probe is another process: what comes after it is imported while it looks.
     threading.Thread(target=_import_resolve, daemon=True).start()
@@ -147,8 +153,15 @@ def _import_resolve() -> ModuleType:
     return freeze
 
 
-def _check_output(output: Path) -> None:
+def _check_output(output: Path, options: CaptureOptions) -> None:
     """Find out before the work, not after it, that the lock has no place to go."""
+    if output == STDOUT:
+        if options.pack:
+            raise UsageError(
+                "-o - writes the lock to standard output, and packed bytes have no place there",
+                hint="Name a file, or add --no-pack to name what cannot be proved.",
+            )
+        return
     if output.is_dir():
         raise UsageError(f"{output} is a directory", hint="Name a file: -o env.lock")
     with disk_errors(output):
@@ -168,6 +181,8 @@ def _index(facts: Interpreter, context: Context) -> Index:
 
 
 def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context) -> int:
+    if output == STDOUT:
+        return 0  # The caller prints it.
     data = locks.dumps(lock).encode("utf-8")
     packed = [artifact for artifact in locks.artifacts(lock) if artifact.path is not None]
     with sidecar.all_or_nothing():
@@ -273,7 +288,8 @@ def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Cont
     artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
     result = venv.build(plan, context.progress)
-    difference = _verify(lock, lock_path, str(result), VENV_LAYERS, context)
+    target = local.LocalTarget(python=str(result), described=str(into), own=False)
+    difference = _verify(lock, lock_path, target, context, VENV_LAYERS)
     return Built(place=str(into), packages=len(lock.packages), difference=difference)
 
 
@@ -414,25 +430,25 @@ def verify(
         image = target.removeprefix(IMAGE)
         return _verify_image(lock, lock_path, connect(), image, context)
     found = local.find(target, context.environ)
-    return _verify(lock, lock_path, found.python, comparing.LAYERS, context, rehash=rehash)
+    return _verify(lock, lock_path, found, context, rehash=rehash)
 
 
 def _verify(
     lock: Lock,
     lock_path: Path,
-    python: str,
-    layers: tuple[comparing.Layer, ...],
+    target: local.LocalTarget,
     context: Context,
+    layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
     *,
     rehash: bool = False,
 ) -> comparing.Difference:
-    target = local.LocalTarget(python=python, described=python, own=False)
     with context.progress.task("verify"):
         observation = local.observe(
             target, environ=context.environ, cache=context.cache, rehash=rehash
         )
+    title = target.python if target.described == "PATH" else target.described
     before = _lock_side(lock, str(lock_path), context)
-    return _compare(before, _live_side(observation.snapshot, python), layers)
+    return _compare(before, _live_side(observation.snapshot, title), layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

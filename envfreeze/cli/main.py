@@ -68,7 +68,12 @@ def _main(
 def capture(
     target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=TARGET)] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The lock to write; packed bytes go to LOCK.d.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The lock to write (-: standard output); packed bytes go to LOCK.d.",
+        ),
     ] = Path("env.lock"),
     offline: Offline = False,
     pack: Annotated[
@@ -87,6 +92,7 @@ def capture(
 
     from envfreeze import workflow
     from envfreeze.cli import summary
+    from envfreeze.model.lock import dumps
 
     started = time.monotonic()
     options = workflow.CaptureOptions(offline=offline, pack=pack, strict=strict, rehash=rehash)
@@ -94,6 +100,8 @@ def capture(
     captured = workflow.capture(target, output, options, context)
     if json:
         typer.echo(summary.capture_json(captured, output), nl=False)
+    elif output == workflow.STDOUT:
+        typer.echo(dumps(captured.lock), nl=False)
     elif not quiet:
         typer.echo(summary.capture_text(captured, output, time.monotonic() - started), nl=False)
     for line in [] if quiet else summary.warnings(captured):

@@ -25,10 +25,11 @@ class Machine(object):
         """Bytes of a regular file, or None when it cannot be read or is larger than *limit*."""
         try:
             with open(self.path(path), "rb", opener=_open) as file:
-                data = file.read(limit + 1)
+                # Asked for a size, read() would set so much memory aside for every small file.
+                large = os.fstat(file.fileno()).st_size > limit
+                return None if large else file.read()
         except (OSError, ValueError):
             return None
-        return None if len(data) > limit else data
 
     def text(self, path, limit=1 << 26):
         """Text of a file as UTF-8, undecodable bytes replaced, or None."""

@@ -149,7 +149,7 @@ def _leads_to_own(python: str) -> bool:
         return False
     question = "import os, sys; os.write(1, os.path.abspath(sys.executable).encode())"
     try:
-        output, _, _ = _run([python, *FLAGS, "-c", question], b"", dict(os.environ))
+        output, _, _ = _run([python, *FLAGS, "-c", question], b"", _quiet(os.environ))
     except TargetError:
         return False
     return _is_own(os.fsdecode(output.strip()))
@@ -210,10 +210,8 @@ def _remember(cache: Cache, key: str, known: Memory, observation: Observation) -
 def _ask(
     target: LocalTarget, question: Question, environ: Mapping[str, str], more: bytes
 ) -> Observation:
-    clean = {key: value for key, value in environ.items() if key not in _DROP}
-    output, errors, status = _run(
-        question.argv(target.python), more, {**clean, **_OVERRIDES}, question.marker
-    )
+    argv = question.argv(target.python)
+    output, errors, status = _run(argv, more, _quiet(environ), question.marker)
     try:
         return question.answer(output, target.python)
     except TargetError as error:
@@ -223,6 +221,11 @@ def _ask(
                 f"{target.python} does not run (exit status {status}):\n" + "\n".join(said)
             ) from error
         raise
+
+
+def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
+    clean = {key: value for key, value in environ.items() if key not in _DROP}
+    return {**clean, **_OVERRIDES}
 
 
 def _run(

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from hypothesis import HealthCheck, given, settings
 
 from envfreeze.probe import sitepath
