@@ -141,6 +141,17 @@ class TarSink:
         self._seen: set[str] = set()
         self._links: set[str] = set()
 
+    def __enter__(self) -> TarSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+            return
+        # What is half written is thrown away; an error of closing it must not hide the cause.
+        with contextlib.suppress(OSError):
+            self._tar.close()
+
     def close(self) -> None:
         self._tar.close()
 

@@ -13,6 +13,9 @@ import msgspec
 from envfreeze.errors import TargetError
 from envfreeze.model.snapshot import Interpreter
 
+USUAL = ("/opt/*/bin", "/usr/local/bin", "/usr/bin")
+"""Where interpreters lie that PATH need not name; patterns."""
+
 _ASK = (
     "import sys,sysconfig as s,json;i=sys.version_info;"
     "print(json.dumps([sys.implementation.name,"
@@ -109,9 +112,9 @@ def _places(wanted: Interpreter, environ: Mapping[str, str], names: list[str]) -
     managed = Path(
         environ.get("UV_PYTHON_INSTALL_DIR") or home / ".local" / "share" / "uv" / "python"
     )
-    for pattern in (pyenv / "versions", managed, Path("/opt"), home / ".asdf/installs/python"):
+    for pattern in (pyenv / "versions", managed, home / ".asdf/installs/python"):
         for name in names:
             yield from sorted(pattern.glob(f"*/bin/{name}"))
-    for directory in ("/usr/local/bin", "/usr/bin"):
+    for directory in USUAL:
         for name in names:
-            yield Path(directory) / name
+            yield from sorted(Path("/").glob(f"{directory.lstrip('/')}/{name}"))

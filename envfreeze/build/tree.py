@@ -32,8 +32,12 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
     :raises LockError: a path in the lock that has no place in an image.
     """
     facts = lock.machine.interpreter.facts
-    with disk_errors(path), path.open("wb") as file:
-        sink = place.TarSink(file, _own(facts), EPOCH)
+    own = _own(facts)
+    with (
+        disk_errors(path),
+        path.open("wb") as file,
+        place.TarSink(file, own, EPOCH) as sink,
+    ):
         if facts.venv:
             _venv(facts, sink)
         schemes = {site: _schemes(site, facts) for site in _sites(lock)}
@@ -46,7 +50,6 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
             if loose.archive is not None:
                 archive = artifacts[loose.archive.sha256]
                 place.place_loose(loose, archive, sink, absolute(loose.site))
-        sink.close()
 
 
 def _sites(lock: Lock) -> set[str]:
@@ -56,8 +59,9 @@ def _sites(lock: Lock) -> set[str]:
 
 def _own(facts: Interpreter) -> str:
     """The directory that belongs to the environment alone."""
-    prefix = facts.prefix.rstrip("/") or "/"
-    return absolute(facts.purelib if prefix in SYSTEM_PREFIXES else prefix)
+    if facts.prefix == "/" or absolute(facts.prefix) in SYSTEM_PREFIXES:
+        return absolute(facts.purelib)
+    return absolute(facts.prefix)
 
 
 def absolute(path: str) -> str:
