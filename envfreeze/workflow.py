@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,7 +35,10 @@ if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
     from envfreeze.build.engine import Engine
     from envfreeze.render.dockerfile import DockerOptions
+    from envfreeze.resolve.frozen import Frozen
     from envfreeze.resolve.index import Index
+    from envfreeze.resolve.memory import Terms
+    from envfreeze.resolve.pipconf import IndexSettings
 
 IMAGE = "image:"
 STDOUT = Path("-")
@@ -114,26 +116,21 @@ def capture(
             hint="Run envfreeze inside a container of it, or capture where it was made.",
         )
     found = local.find(target, context.environ)
-    # The probe is another process: what comes after it is imported while it looks.
-    threading.Thread(target=_import_resolve, daemon=True).start()
+    sidecar = Sidecar(output)
+    # The probe is another process: meanwhile an earlier result is looked up and checked.
+    earlier = _Earlier(found, options, sidecar, context)
     with context.progress.task("look"):
         observation = local.observe(
-            found, environ=context.environ, cache=context.cache, rehash=options.rehash
-        )
-    freeze = _import_resolve()
-    sidecar = Sidecar(output)
-    index = _index(observation.snapshot.interpreter, context)
-    frozen = freeze.freeze(
-        observation.snapshot,
-        freeze.Means(
-            index=index,
+            found,
+            environ=context.environ,
             cache=context.cache,
-            sidecar=sidecar,
-            progress=context.progress,
-            offline=options.offline,
-            pack=options.pack,
-        ),
-    )
+            rehash=options.rehash,
+            meanwhile=earlier.start,
+        )
+    frozen = earlier.result(observation.fingerprint)
+    if frozen is None:
+        frozen = _freeze(observation.snapshot, options, sidecar, context)
+        earlier.remember(observation.fingerprint, frozen)
     if options.strict and not frozen.lock.machine.hermetic:
         raise _not_hermetic(frozen.lock)
     packed = _write(frozen.lock, output, sidecar, context)
@@ -147,10 +144,74 @@ def capture(
     )
 
 
-def _import_resolve() -> ModuleType:
+def _freeze(
+    snapshot: Snapshot, options: CaptureOptions, sidecar: Sidecar, context: Context
+) -> Frozen:
     from envfreeze.resolve import freeze
 
-    return freeze
+    means = freeze.Means(
+        index=_index(snapshot.interpreter, context),
+        cache=context.cache,
+        sidecar=sidecar,
+        progress=context.progress,
+        offline=options.offline,
+        pack=options.pack,
+    )
+    return freeze.freeze(snapshot, means)
+
+
+class _Earlier:
+    """The result of an earlier capture of the same target, looked up in a thread."""
+
+    def __init__(
+        self,
+        target: local.LocalTarget,
+        options: CaptureOptions,
+        sidecar: Sidecar,
+        context: Context,
+    ) -> None:
+        self._parts = (target, options, sidecar, context)
+        self._found: tuple[str, Frozen] | None = None
+        self._thread = threading.Thread(target=self._look_up, daemon=True)
+        self.start = self._thread.start
+
+    def _terms(self) -> Terms:
+        from envfreeze.resolve.memory import Terms
+
+        _, options, sidecar, context = self._parts
+        return Terms(
+            cache=context.cache,
+            sidecar=sidecar,
+            offline=options.offline,
+            pack=options.pack,
+            settings=lambda facts: _settings(facts, context).fingerprint,
+        )
+
+    def _look_up(self) -> None:
+        from envfreeze.resolve import memory
+
+        target, options, _, context = self._parts
+        fingerprint = local.last_fingerprint(target, context.cache)
+        if fingerprint is not None and not options.rehash:
+            frozen = memory.recall(fingerprint, self._terms())
+            if frozen is not None:
+                self._found = fingerprint, frozen
+                return
+        # It will be made anew: import now what that takes.
+        import envfreeze.resolve.freeze  # noqa: F401
+
+    def result(self, fingerprint: str | None) -> Frozen | None:
+        """The earlier result, if it was of an environment with this very fingerprint."""
+        self._thread.join()
+        if self._found is None or self._found[0] != fingerprint:
+            return None
+        return self._found[1]
+
+    def remember(self, fingerprint: str | None, frozen: Frozen) -> None:
+        """Keep a new result for the next capture."""
+        from envfreeze.resolve import memory
+
+        memory.remember(fingerprint, frozen, self._terms())
 
 
 def _check_output(output: Path, options: CaptureOptions) -> None:
@@ -168,15 +229,20 @@ def _check_output(output: Path, options: CaptureOptions) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _index(facts: Interpreter, context: Context) -> Index:
+def _settings(facts: Interpreter, context: Context) -> IndexSettings:
     """The indexes as pip of the target is configured to see them."""
-    from envfreeze.resolve.http import Http
-    from envfreeze.resolve.index import Index
     from envfreeze.resolve.pipconf import read_settings
 
-    settings = read_settings(
+    return read_settings(
         environ=context.environ, prefix=Path(facts.prefix), pip_sources=[Path(facts.purelib)]
     )
+
+
+def _index(facts: Interpreter, context: Context) -> Index:
+    from envfreeze.resolve.http import Http
+    from envfreeze.resolve.index import Index
+
+    settings = _settings(facts, context)
     return Index(settings, Http(settings))
 
 

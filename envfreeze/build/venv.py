@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envfreeze.build import place
@@ -54,6 +54,8 @@ def build(plan: VenvPlan, progress: Progress) -> Path:
     :raises EnvfreezeError: whatever stood in the way.
     """
     check_place(plan.into)
+    if plan.into.is_symlink():  # The venv module makes none at a link.
+        plan = replace(plan, into=plan.into.resolve())
     was_there = plan.into.is_dir()
     try:
         _create(plan)

@@ -37,18 +37,26 @@ class Bars(Progress):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
+        self._busy = False
 
     @contextmanager
     def task(self, label: str, total: int | None = None) -> Iterator[Advance]:
+        if self._busy:  # rich draws one live display at a time.
+            yield lambda _count: None
+            return
         columns: list[ProgressColumn] = [TextColumn("  {task.description}"), BarColumn(24)]
         if label == "fetch":
             columns.append(DownloadColumn())
         elif total is not None:
             columns.append(MofNCompleteColumn())
         bars = RichProgress(*columns, TimeElapsedColumn(), console=self._console, transient=True)
-        with bars:
-            task = bars.add_task(_WORDS.get(label, label), total=total)
-            yield lambda count: bars.advance(task, count)
+        self._busy = True
+        try:
+            with bars:
+                task = bars.add_task(_WORDS.get(label, label), total=total)
+                yield lambda count: bars.advance(task, count)
+        finally:
+            self._busy = False
 
     def note(self, text: str) -> None:
         self._console.print(printable(text), markup=False)

@@ -24,19 +24,28 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     os_name = machine.system.os_release.get("PRETTY_NAME", machine.system.kernel)
     lines = [
         f"  {_python(facts)} · {os_name} · {facts.machine}",
-        f"  {_plural(captured.found, 'distribution')}   {_counts(captured)}",
+        f"  {_plural(captured.found, 'distribution')}   {_counts(captured)}".rstrip(),
     ]
     unowned = sum(len(site.files) for site in machine.loose)
     if unowned:
-        lines.append(f"  {_plural(unowned, 'file')} that no distribution owns, packed")
+        kept = "packed" if all(site.archive is not None for site in machine.loose) else "NOT packed"
+        lines.append(f"  {_plural(unowned, 'file')} that no distribution owns, {kept}")
     if machine.system.packages or machine.system.unproved:
         lines.append(f"  {_system(captured)}")
     lines += _notable(captured)
     state = "hermetic" if machine.hermetic else "NOT hermetic"
     packed = f"   {_size(captured.packed_bytes)} packed" if captured.packed_bytes else ""
     lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
-    lines.append(f"  next: envfreeze build {shlex.quote(str(output))} --into rebuilt")
+    lines.append(f"  next: {_next(captured, shlex.quote(str(output)))}")
     return "\n".join(map(_line, lines)) + "\n"
+
+
+def _next(captured: Captured, output: str) -> str:
+    """A build refuses a lock that names what it does not hold."""
+    machine = captured.lock.machine
+    if machine.unproved or any(site.archive is None for site in machine.loose):
+        return f"envfreeze verify {output}   (it cannot be rebuilt: not all of it is kept)"
+    return f"envfreeze build {output} --into rebuilt"
 
 
 def _line(text: str) -> str:

@@ -60,12 +60,14 @@ class SiteProbe(object):
         self.regular = {}
         self.other = {}
         self.owned = set()
+        self.outside = []  # Files that RECORDs name beyond the walk.
         self._checked = []
 
-    def dists(self, owns_files):
-        """The distributions here. *owns_files*: a site directory, to be walked whole."""
+    def dists(self, walk):
+        """The distributions here. *walk*: all files of a site directory, None for another."""
+        owns_files = walk is not None
         if owns_files:
-            self.regular, self.other = files.walk(self.path)
+            self.regular, self.other = walk
         found = []
         for name in self._metadata_names(owns_files):
             dist = self._dist(name)
@@ -353,6 +355,7 @@ class DistCheck(object):
             if relative in self.site.owned:  # The same file under two spellings.
                 return None, None, None
             self.site.owned.add(relative)
+        self.site.outside.append(full)
         try:
             st = os.stat(full)
         except (OSError, ValueError):

@@ -3,6 +3,7 @@
 import binascii
 import hashlib
 import marshal
+import operator
 import os
 import re
 import stat
@@ -18,6 +19,9 @@ SETTLED = 2_000_000_000
 # A first line longer than this is nobody's; Linux itself reads 256 bytes of it.
 HEAD = 1 << 13
 
+_STAMP = operator.attrgetter(
+    "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode"
+)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _TRAMPOLINE = b"#!/bin/sh\n'''exec' "
 _PYTHON = re.compile(rb"/(?:python|pypy)[0-9.a-z]*(?=[\s\"']|$)")
@@ -57,13 +61,7 @@ def stamps(stats):
     By device, inode, size, times of modification and change, and mode. Version 2 of marshal
     has no back references, so equal values are equal bytes.
     """
-    return marshal.dumps(
-        [
-            (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_mode)
-            for st in stats
-        ],
-        2,
-    )
+    return marshal.dumps(list(map(_STAMP, stats)), 2)
 
 
 class Hasher(object):

@@ -3,6 +3,25 @@
 import os
 import stat
 
+# Variables that change results or what is loaded; nothing else of the environment is recorded.
+ALLOWED = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_DEVICE_ORDER",
+    "LANG",
+    "LC_ALL",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "TZ",
+)
+
 
 class Machine(object):
     """The machine as a probe sees it; a recorded one has another root and environment."""
@@ -14,6 +33,14 @@ class Machine(object):
         self.known = known or {}
         self.rehash = rehash
         self.findings = []
+
+    def allowed(self):
+        """The allow-listed variables that are set, where they are plain printable text."""
+        return {
+            name: self.environ[name]
+            for name in ALLOWED
+            if name in self.environ and self.environ[name].isprintable()
+        }
 
     def path(self, path):
         """*path* below this machine's root."""

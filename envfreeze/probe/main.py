@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from . import dists, files, interpreter, sitepath, system
+from . import dists, files, interpreter, sitepath, system, unchanged
 from .machine import Machine, is_utf8, utf8
 
 SCHEMA = 1
@@ -26,23 +26,34 @@ def observe(request, initial):
     sitepath.enter_venv(venv)
     entries = sitepath.build(machine, initial, venv)
     facts = interpreter.facts(venv, base_executable)
-    sites, found, remember = _sites(machine, entries, facts)
+    chosen = _by_identity(entries)
+    walks = {path: files.walk(path) for path, kind in chosen if kind in sitepath.SITE_KINDS}
+    last = request.get("last") or {}
+    if last:
+        now = unchanged.fingerprint(machine, entries, facts, walks, last["outside"])
+        if now is not None and now == last["fingerprint"]:
+            return {"same": now}
+    outside = []  # type: list
+    sites, found, remember = _sites(machine, chosen, (facts, walks, outside))
     return {
         "schema": SCHEMA,
+        "fingerprint": unchanged.fingerprint(machine, entries, facts, walks, outside),
+        "outside": outside,
         "interpreter": facts,
         "system": system.facts(machine),
         "sites": sites,
         "dists": found,
         "findings": machine.findings,
-        "environment": system.environment(machine),
+        "environment": machine.allowed(),
         "remember": remember,
     }
 
 
-def _sites(machine, entries, facts):
+def _sites(machine, chosen, seen):
+    facts, walks, outside = seen
     hasher = files.Hasher(_interpreter_directories(facts))
     sites, found, remember, probes = [], [], {}, []
-    for path, kind in _by_identity(entries):
+    for path, kind in chosen:
         if not is_utf8(path):
             machine.find("not-utf8", path, "this entry of sys.path cannot be written down")
             continue
@@ -54,7 +65,7 @@ def _sites(machine, entries, facts):
         prefix = sitepath.prefix_of(path, None)
         probe = dists.SiteProbe(machine, hasher, dists.Roots(path, prefix, _headers(prefix, facts)))
         owns_files = kind in sitepath.SITE_KINDS
-        found.extend(probe.dists(owns_files))
+        found.extend(probe.dists(walks.get(path)))
         site = {"path": path, "kind": kind, "loose": probe.loose() if owns_files else []}
         if prefix:
             site["prefix"] = prefix
@@ -63,6 +74,7 @@ def _sites(machine, entries, facts):
     hasher.run()
     for probe in probes:
         remember.update(probe.finish())
+        outside.extend(probe.outside)
     return sites, found, remember
 
 

@@ -4,25 +4,6 @@ import platform
 
 OS_RELEASE_KEYS = ("ID", "ID_LIKE", "VERSION_ID", "VERSION_CODENAME", "PRETTY_NAME")
 
-# Variables that change results or what is loaded; nothing else of the environment is recorded.
-ALLOWED = (
-    "ATEN_CPU_CAPABILITY",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_DEVICE_ORDER",
-    "LANG",
-    "LC_ALL",
-    "MKL_CBWR",
-    "MKL_NUM_THREADS",
-    "NPY_DISABLE_CPU_FEATURES",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_NUM_THREADS",
-    "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
-    "PYTHONHASHSEED",
-    "TZ",
-)
-
 
 def os_release(text):
     """The chosen keys of os-release(5)."""
@@ -60,12 +41,3 @@ def facts(machine):
     if status is not None:
         found["dpkg"] = dpkg_status(status)
     return found
-
-
-def environment(machine):
-    """The allow-listed variables that are set, where they are plain printable text."""
-    return {
-        name: machine.environ[name]
-        for name in ALLOWED
-        if name in machine.environ and machine.environ[name].isprintable()
-    }

@@ -36,6 +36,7 @@ from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.progress import Progress
 from envfreeze.resolve import pack, trees
+from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.wheels import NotProved, Verdict, WheelProof, prove_all
@@ -52,18 +53,6 @@ class Means:
     progress: Progress
     offline: bool = False
     pack: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frozen:
-    """The lock, and what a person is told about how it came to be."""
-
-    lock: Lock
-    found: int
-    counts: Counter[str]
-    """How many distributions are proved, packed, kept as files, unproved, shadowed."""
-    problems: list[str]
-    """Indexes that did not answer, notes on pip's settings."""
 
 
 def freeze(snapshot: Snapshot, means: Means) -> Frozen:
@@ -97,6 +86,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
         found=seen.found,
         counts=_count(lock, seen),
         problems=list(means.index.problems) if not means.offline else [],
+        watched=layers.watched,
     )
 
 

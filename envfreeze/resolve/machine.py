@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
@@ -17,6 +16,7 @@ from envfreeze.model.survey import Survey
 from envfreeze.progress import Progress
 from envfreeze.resolve import debs, elf, interpreter
 from envfreeze.resolve.dpkg import Dpkg
+from envfreeze.resolve.frozen import stamp, still
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.pack import Layout, layout
 from envfreeze.resolve.rootfs import Root
@@ -46,6 +46,8 @@ class MachineLayers:
     interpreter: InterpreterLayer
     system: SystemLayer
     findings: list[Finding] = field(default_factory=list)
+    watched: dict[str, str] = field(default_factory=dict)
+    """The files that this was read from, and their stamps."""
 
 
 class _System(msgspec.Struct, kw_only=True):
@@ -101,7 +103,13 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
             unproved=system.unproved,
         ),
         findings=system.findings,
+        watched=system.libraries
+        | {path: stamp(path) for path in (*_watched(facts), *interpreter.watched(facts))},
     )
+
+
+def _watched(facts: Interpreter) -> tuple[str, ...]:
+    return (DPKG_STATUS, APT_LISTS, facts.base_executable)
 
 
 def _interpreter(
@@ -135,6 +143,7 @@ def _remembered_system(
                 packages=[_renamed(package, means.sidecar) for package in known.packages],
                 unproved=known.unproved,
                 findings=known.findings,
+                libraries=known.libraries,
             )
     http = None if means.http is None else _Watched(means.http)
     system = _system(snapshot, seen, found, means, http)
@@ -145,17 +154,8 @@ def _remembered_system(
 
 def _holds(known: _System, cache: Cache) -> bool:
     """Whether what is remembered is still true, and its packed bytes still there."""
-    return all(_is_kept(package.artifact, cache) for package in known.packages) and all(
-        _stamp(path) == stamp for path, stamp in known.libraries.items()
-    )
-
-
-def _stamp(path: str) -> str:
-    try:
-        st = Path(path).stat()
-    except OSError:
-        return ""
-    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino}"
+    kept = all(_is_kept(package.artifact, cache) for package in known.packages)
+    return kept and still(known.libraries)
 
 
 def _renamed(package: SystemPackage, sidecar: Sidecar) -> SystemPackage:
@@ -181,8 +181,8 @@ def _key(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> str:
         for entry in site.loose:
             digest.update(f"{site.path}/{entry.path} {entry.sha256} {entry.link}\n".encode())
     digest.update(msgspec.json.encode(snapshot.interpreter))
-    for place in (DPKG_STATUS, APT_LISTS, snapshot.interpreter.base_executable):
-        digest.update(f"{place} {_stamp(place)}\n".encode())
+    for place in _watched(snapshot.interpreter):
+        digest.update(f"{place} {stamp(place)}\n".encode())
     return digest.hexdigest()
 
 
@@ -199,7 +199,7 @@ def _system(
     files += sorted(_objects(snapshot, seen))
     scan = elf.libraries(files, executable=facts.base_executable)
     findings = [_missing(name, users) for name, users in scan.missing.items()]
-    stamps = {path: _stamp(path) for path in sorted(scan.system)}
+    stamps = {path: stamp(path) for path in sorted(scan.system)}
     if dpkg is None:
         if scan.system:
             findings.append(_no_database(len(scan.system)))

@@ -74,6 +74,7 @@ MODULES = (
     ".dists",
     ".interpreter",
     ".system",
+    ".unchanged",
     ".main",
 )
 """In the order in which they import one another."""
@@ -124,15 +125,60 @@ class Question:
         return _read(framed[0], place)
 
 
-class Observation(msgspec.Struct, frozen=True):
-    """A snapshot, and what may be remembered to take the next one faster."""
+class Last(msgspec.Struct, frozen=True):
+    """What a later probe is told, so that it can say that nothing has changed."""
 
-    snapshot: Snapshot
-    remember: dict[str, dict[str, str | None]]
+    fingerprint: str
+    outside: list[str]
 
 
-class _Answer(Snapshot, frozen=True, kw_only=True):
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of an answer that are not the snapshot."""
+
+    schema: int = 0
+    same: str | None = None
+    fingerprint: str | None = None
+    outside: list[str] = msgspec.field(default_factory=list)
     remember: dict[str, dict[str, str | None]] = msgspec.field(default_factory=dict)
+
+
+class Observation:
+    """A snapshot, decoded when it is asked for, and what makes the next one faster."""
+
+    def __init__(self, document: bytes, place: str) -> None:
+        """:raises TargetError: *document* is no answer."""
+        self.document = document
+        self._place = place
+        try:
+            head = msgspec.json.decode(document, type=_Head)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _no_snapshot(place, error) from error
+        self.same = head.same
+        """The fingerprint of the earlier answer that still holds; then there is no snapshot."""
+        self.remember = head.remember
+        self.fingerprint = head.fingerprint
+        if self.same is None and head.schema != SCHEMA:
+            raise TargetError(f"{place} answered in schema {head.schema}, not {SCHEMA}")
+
+    @property
+    def last(self) -> Last | None:
+        """What to tell the next probe, where this answer can be recognised again."""
+        if self.fingerprint is None:
+            return None
+        outside = msgspec.json.decode(self.document, type=_Head).outside
+        return Last(self.fingerprint, outside)
+
+    @functools.cached_property
+    def snapshot(self) -> Snapshot:
+        """:raises TargetError: the answer is not a snapshot."""
+        try:
+            return msgspec.json.decode(self.document, type=Snapshot)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _no_snapshot(self._place, error) from error
+
+
+def _no_snapshot(place: str, error: Exception) -> TargetError:
+    return TargetError(f"{place} gave an answer that is not a snapshot: {error}")
 
 
 class _Failure(msgspec.Struct):
@@ -143,16 +189,15 @@ class _Failure(msgspec.Struct):
 
 
 def _read(document: bytes, place: str) -> Observation:
-    try:
-        if b'"schema"' not in document[:64]:
+    if not any(word in document[:64] for word in (b'"schema"', b'"same"')):
+        try:
             _fail(msgspec.json.decode(document, type=_Failure), place)
-        answer = msgspec.json.decode(document, type=_Answer)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TargetError(f"{place} gave an answer that is not a snapshot: {error}") from error
-    if answer.schema != SCHEMA:
-        raise TargetError(f"{place} answered in schema {answer.schema}, not {SCHEMA}")
-    fields = {name: getattr(answer, name) for name in Snapshot.__struct_fields__}
-    return Observation(Snapshot(**fields), answer.remember)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _no_snapshot(place, error) from error
+    observation = Observation(document, place)
+    if observation.same is None:
+        _ = observation.snapshot  # Decoded now: a target that answers nonsense is told at once.
+    return observation
 
 
 def _fail(failure: _Failure, place: str) -> None:

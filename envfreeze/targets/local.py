@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import msgspec
 
 from envfreeze.errors import TargetError, UsageError
 from envfreeze.store import Cache
-from envfreeze.targets.bundle import FLAGS, Observation, Question
+from envfreeze.targets.bundle import FLAGS, Last, Observation, Question
 
 _OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
 _DROP = frozenset(
@@ -161,22 +162,57 @@ def observe(
     environ: Mapping[str, str],
     cache: Cache | None,
     rehash: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
     """Run the probe in *target*.
 
     Digests of files that have not changed since an earlier run are taken from *cache*
     (by device, inode, size, modification and change time), unless *rehash*.
 
+    :param meanwhile: called once the probe has been started, while it looks.
     :raises TargetError: it cannot be run, or gives no answer.
     """
-    question = Question({"rehash": rehash}, more=True)
     key = _memory_key(target.python)
     known = _known(cache, key) if cache is not None and not rehash else {}
-    request = {"environ": dict(environ), "known": known}
-    observation = _ask(target, question, environ, json.dumps(request).encode("ascii"))
+    last = _last(cache, key) if cache is not None and not rehash else None
+    told = {"known": known, "last": last}
+    observation = _ask(target, environ, told, rehash, meanwhile)
+    if observation.same is not None and cache is not None:
+        earlier = _earlier(cache, observation.same, target.python)
+        if earlier is not None:
+            return earlier
+        observation = _ask(target, environ, {"known": known}, rehash)
     if cache is not None:
         _remember(cache, key, known, observation)
     return observation
+
+
+def last_fingerprint(target: LocalTarget, cache: Cache) -> str | None:
+    """The fingerprint that *target* had when it was last looked at; None: not known."""
+    last = _last(cache, _memory_key(target.python))
+    return None if last is None else str(last["fingerprint"])
+
+
+def _last(cache: Cache, key: str) -> dict[str, object] | None:
+    """What the probe is told of the answer that is kept; None: no answer is."""
+    note = cache.read_note("last", key)
+    try:
+        last = msgspec.json.decode(note, type=Last) if note else None
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return None
+    if last is None or not cache.has_note("answers", last.fingerprint):
+        return None
+    return {"fingerprint": last.fingerprint, "outside": last.outside}
+
+
+def _earlier(cache: Cache, fingerprint: str, place: str) -> Observation | None:
+    """The kept answer with this fingerprint; None if it is damaged."""
+    note = cache.read_note("answers", fingerprint)
+    try:
+        observation = Observation(zlib.decompress(note), place) if note else None
+    except (zlib.error, TargetError):
+        return None
+    return observation if observation and observation.fingerprint == fingerprint else None
 
 
 Memory = dict[str, dict[str, str | None]]
@@ -198,7 +234,11 @@ def _memory_key(python: str) -> str:
 
 
 def _remember(cache: Cache, key: str, known: Memory, observation: Observation) -> None:
-    """Keep what was hashed anew, and of the earlier memory what may still hold."""
+    """Keep what was hashed anew, of the earlier memory what may still hold, and the answer."""
+    last = observation.last
+    if last is not None:
+        cache.write_note("answers", last.fingerprint, zlib.compress(observation.document, 1))
+        cache.write_note("last", key, msgspec.json.encode(last))
     if not observation.remember:
         return
     merged = {**known, **observation.remember}
@@ -208,10 +248,16 @@ def _remember(cache: Cache, key: str, known: Memory, observation: Observation) -
 
 
 def _ask(
-    target: LocalTarget, question: Question, environ: Mapping[str, str], more: bytes
+    target: LocalTarget,
+    environ: Mapping[str, str],
+    told: Mapping[str, object],
+    rehash: bool,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
+    question = Question({"rehash": rehash}, more=True)
+    more = json.dumps({"environ": dict(environ), **told}).encode("ascii")
     argv = question.argv(target.python)
-    output, errors, status = _run(argv, more, _quiet(environ), question.marker)
+    output, errors, status = _run(argv, more, _quiet(environ), question.marker, meanwhile)
     try:
         return question.answer(output, target.python)
     except TargetError as error:
@@ -229,7 +275,11 @@ def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _run(
-    argv: list[str], given: bytes, environ: Mapping[str, str], marker: str = ""
+    argv: list[str],
+    given: bytes,
+    environ: Mapping[str, str],
+    marker: str = "",
+    meanwhile: Callable[[], None] | None = None,
 ) -> tuple[bytes, bytes, int]:
     """``(stdout, stderr, exit status)`` of a target's interpreter.
 
@@ -254,6 +304,8 @@ def _run(
         ) from error
     with process:
         try:
+            if meanwhile is not None:
+                meanwhile()
             try:
                 output, errors = process.communicate(given, timeout=ANSWER_WITHIN)
             except subprocess.TimeoutExpired as late:

@@ -119,7 +119,9 @@ def test_other_bytes_than_the_lock_names(
 
 
 def test_offline_and_not_here(server: FakeIndex, cache: Cache, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"p0-1-py3-none-any\.whl is not in the cache") as caught:
+    with pytest.raises(
+        ArtifactError, match=r"p0-1-py3-none-any\.whl is not in the cache"
+    ) as caught:
         Fetcher(tmp_path / "env.lock", cache, None).one(artifacts(server)[0])
     assert "--offline" in caught.value.hint
 

@@ -21,6 +21,7 @@ from envfreeze.build import place
 from envfreeze.errors import ArtifactError, DiskError, LockError
 from envfreeze.model.lock import Artifact, LooseEntry, LooseSite, Package
 from tests.support import envs
+from tests.support.cli import unpack
 from tests.support.fakeindex import make_wheel, record_hash
 
 FILES = {
@@ -142,7 +143,7 @@ def test_a_directory_and_a_tar_get_the_same(wheel: Path, env: Path, tmp_path: Pa
         place.place_package(envs.package_of(wheel, **facts), wheel, sink, envs.schemes(env))
         sink.close()
     with tarfile.open(tmp_path / "t.tar") as tar:
-        tar.extractall(tmp_path / "root", filter="tar")
+        unpack(tar, tmp_path / "root")
     out = files((tmp_path / "root").joinpath(*env.parts[1:]))
     assert out == {name: what for name, what in files(env).items() if name not in before}
 
@@ -264,16 +265,14 @@ def place_facts(package: Package, **changes: Any) -> Package:
         ("uv", b"#!PYTHON -E\r\n"),
     ],
 )
-def test_the_first_line_of_a_script(
-    wheel: Path, env: Path, installer: str, first: bytes
-) -> None:
+def test_the_first_line_of_a_script(wheel: Path, env: Path, installer: str, first: bytes) -> None:
     envs.install(wheel, env, installer=installer)
     python = str(env / "bin/python").encode()
     script = (env / "bin/flags").read_bytes()
     assert script == first.replace(b"PYTHON", python) + b"print(1)\n"
 
 
-PLACES = ["plain", "a space", "it's", "q\"uote", "nÄme", "l" * 120, "$HOME `x` ; &", "tab\there"]
+PLACES = ["plain", "a space", "it's", 'q"uote', "nÄme", "l" * 120, "$HOME `x` ; &", "tab\there"]
 
 
 @pytest.mark.parametrize("name", PLACES)

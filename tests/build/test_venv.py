@@ -219,9 +219,7 @@ def test_other_interpreters(tmp_path: Path, wheel: Path, minor: str) -> None:
         pytest.skip(f"no Python {minor} here")
     facts = locks.interpreter(version=f"{minor}.1")
     made = plan(wheel, tmp_path / "into")
-    lock: Lock = msgspec.structs.replace(
-        locks.lock(facts=facts), packages=made.lock.packages
-    )
+    lock: Lock = msgspec.structs.replace(locks.lock(facts=facts), packages=made.lock.packages)
     venv.build(plan(wheel, tmp_path / "into", python=python, lock=lock), Progress())
     done = subprocess.run([tmp_path / "into/bin/demo"], capture_output=True, text=True, check=True)
     assert done.stdout == f"hello {tmp_path / 'into'}\n"

@@ -156,9 +156,7 @@ def test_metadata_comes_last(wheel: Path, env: Path, cache: Cache) -> None:
     assert order == sorted(order)
 
 
-def test_installer_pip_and_uv_take_it(
-    wheel: Path, env: Path, cache: Cache, tmp_path: Path
-) -> None:
+def test_installer_pip_and_uv_take_it(wheel: Path, env: Path, cache: Cache, tmp_path: Path) -> None:
     from installer.sources import WheelFile
 
     envs.install(wheel, env)
@@ -176,9 +174,9 @@ def test_installer_pip_and_uv_take_it(
     subprocess.run(argv, check=True, capture_output=True)
     done = subprocess.run([other / "bin/run"], check=True, capture_output=True, text=True)
     assert done.stdout == "ran\n"
-    assert envs.seen(envs.look(other), "demo-pkg").tree == envs.seen(
-        envs.look(env), "demo-pkg"
-    ).tree
+    assert (
+        envs.seen(envs.look(other), "demo-pkg").tree == envs.seen(envs.look(env), "demo-pkg").tree
+    )
 
 
 def test_a_distribution_that_lost_its_wheel_file(
@@ -342,7 +340,7 @@ def loose_site(root: Path) -> Site:
     (root / "d/x.txt").write_bytes(b"text")
     (root / "tool").write_bytes(b"#!/bin/sh\n")
     (root / "tool").chmod(0o755)
-    os.symlink("d/x.txt", root / "link")
+    (root / "link").symlink_to("d/x.txt")
     entries = [
         LooseFile("tool", envs.sha256(b"#!/bin/sh\n"), 10, True, None),
         LooseFile("link", None, 0, False, "d/x.txt"),
@@ -379,8 +377,7 @@ def test_unowned_files_twice(tmp_path: Path, cache: Cache) -> None:
     os.utime(tmp_path / "site/tool", (5, 5))
     turned = Site(path=site.path, kind="site", loose=site.loose[::-1])
     assert pack.pack_loose(turned, cache) == first
-    head = gzip.open(blob(cache, first)).read(1)
-    assert head == b"d"
+    assert gzip.decompress(blob(cache, first).read_bytes())[:7] == b"d/x.txt"
 
 
 def test_unowned_files_come_back(tmp_path: Path, cache: Cache) -> None:
@@ -393,7 +390,7 @@ def test_unowned_files_come_back(tmp_path: Path, cache: Cache) -> None:
     into = tmp_path / "into"
     place.place_loose(named, path, place.DirectorySink(into), str(into))
     assert (into / "link").read_text() == "text"
-    assert os.readlink(into / "link") == "d/x.txt"
+    assert (into / "link").readlink() == Path("d/x.txt")
     assert os.access(into / "tool", os.X_OK)
     assert not os.access(into / "d/x.txt", os.X_OK)
 
@@ -445,9 +442,7 @@ def test_headers_lie_where_installers_put_them(
 def test_the_headers_of_a_name_spelt_otherwise(tmp_path: Path) -> None:
     (tmp_path / "Foo.Bar").mkdir()
     (tmp_path / "Foo.Bar/x.h").touch()
-    place = pack.Layout(
-        site=tmp_path, prefix=tmp_path, headers=tmp_path, interpreters=frozenset()
-    )
+    place = pack.Layout(site=tmp_path, prefix=tmp_path, headers=tmp_path, interpreters=frozenset())
     row = a_row("x.h", b"", "headers")
     assert place.full(row, "foo-bar") == tmp_path / "Foo.Bar/x.h"
     assert place.full(row, "other") == tmp_path / "other/x.h"

@@ -1,0 +1,54 @@
+"""Whether anything has changed since an earlier run: then its answer still holds.
+
+What the answer was made of is the files of the site directories, the few that RECORDs name
+elsewhere, and the facts of the interpreter and the system. Their stamps make one fingerprint.
+"""
+
+import hashlib
+import json
+import os
+
+from . import files, sitepath
+
+VERSION = 1
+# Read besides the site directories; see system.py.
+SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
+
+
+def fingerprint(machine, entries, facts, walks, outside):
+    """A digest over all that an answer depends on, or None where that cannot be told.
+
+    *walks*: ``{site directory: files.walk of it}``. *outside*: the files beyond them.
+    """
+    if machine.rehash or any(_is_unwatched(path, kind) for path, kind in entries):
+        return None
+    environ = sorted((k, v) for k, v in machine.environ.items() if k.startswith("PYTHON"))
+    digest = hashlib.sha256()
+    known = [VERSION, entries, facts, environ, machine.allowed()]
+    digest.update(json.dumps(known, sort_keys=True).encode("ascii"))
+    stats = []
+    for path, _ in entries:
+        if path in walks:
+            regular, other = walks[path]
+            for found in (regular, other):
+                digest.update("\0".join(found).encode("utf-8", "surrogatepass"))
+                stats.extend(found.values())
+    if not files.settled(stats):
+        return None
+    digest.update(files.stamps(stats))
+    digest.update(repr([_stamp(machine.path(path)) for path in SYSTEM_FILES]).encode("ascii"))
+    digest.update(repr([_stamp(path) for path in outside]).encode("ascii"))
+    return digest.hexdigest()
+
+
+def _is_unwatched(path, kind):
+    """An entry that can hold distributions and is not walked whole."""
+    return kind not in sitepath.SITE_KINDS and kind != "stdlib" and os.path.exists(path)
+
+
+def _stamp(path):
+    try:
+        st = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_mode)

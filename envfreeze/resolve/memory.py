@@ -1,0 +1,92 @@
+"""The lock of an environment that has not changed since it was captured here.
+
+An earlier result is used only where all that it was made from is as it was: the probe's
+fingerprint of the environment, the interpreter's own files, the system's libraries and
+package lists, pip's settings, and what the caller asked for. It is looked up while the probe
+still looks, so that a capture of an unchanged environment costs little more than the probe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from envfreeze.errors import EnvfreezeError
+from envfreeze.model.lock import Lock, artifacts
+from envfreeze.model.snapshot import Interpreter
+from envfreeze.resolve.frozen import Frozen, still
+from envfreeze.store import Cache, Sidecar
+
+_KIND = "frozen"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What was asked for, and where the packed bytes go."""
+
+    cache: Cache
+    sidecar: Sidecar
+    offline: bool
+    pack: bool
+    settings: Callable[[Interpreter], str]
+    """The fingerprint of the index settings that hold for an interpreter."""
+
+
+class _Note(msgspec.Struct, kw_only=True):
+    lock: Lock
+    found: int
+    counts: dict[str, int]
+    settings: str
+    watched: dict[str, str]
+
+
+def _key(fingerprint: str, terms: Terms) -> str:
+    asked = f"{_VERSION} {fingerprint} {terms.offline} {terms.pack} {terms.sidecar.root.name}"
+    return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
+    """Keep *frozen*, unless another try could come out better: an index that was down, or a
+    distribution that was packed because no wheel of it was found."""
+    lock = frozen.lock
+    tried = any(p.facts.evidence.startswith("rebuilt") for p in lock.packages)
+    open_question = not terms.offline and (tried or lock.machine.unproved)
+    if fingerprint is None or frozen.problems or open_question:
+        return
+    facts = lock.machine.interpreter.facts
+    note = _Note(
+        lock=lock,
+        found=frozen.found,
+        counts=dict(frozen.counts),
+        settings=terms.settings(facts),
+        watched=frozen.watched,
+    )
+    terms.cache.write_note(_KIND, _key(fingerprint, terms), msgspec.json.encode(note))
+
+
+def recall(fingerprint: str, terms: Terms) -> Frozen | None:
+    """The result for this fingerprint, if it still holds."""
+    data = terms.cache.read_note(_KIND, _key(fingerprint, terms))
+    if data is None:
+        return None
+    try:
+        note = msgspec.json.decode(data, type=_Note)
+        facts = note.lock.machine.interpreter.facts
+        holds = still(note.watched) and note.settings == terms.settings(facts)
+    except (msgspec.MsgspecError, EnvfreezeError, OSError):
+        return None
+    packed = (artifact for artifact in artifacts(note.lock) if artifact.path is not None)
+    if not holds or any(terms.cache.find(a.sha256, a.size) is None for a in packed):
+        return None
+    return Frozen(
+        lock=note.lock,
+        found=note.found,
+        counts=Counter(note.counts),
+        problems=[],
+        watched=note.watched,
+    )

@@ -1,0 +1,175 @@
+"""What a command says: facts on one screen, and nothing that a hostile name could forge."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from envfreeze.cli import summary
+from envfreeze.diff.compare import Change, Difference
+from envfreeze.model.lock import (
+    Artifact,
+    Lock,
+    LooseEntry,
+    LooseSite,
+    Package,
+    PackageFacts,
+    PackageTool,
+    SystemLayer,
+    Unproved,
+)
+from envfreeze.model.snapshot import Finding
+from envfreeze.targets.local import LocalTarget
+from envfreeze.workflow import Built, Captured
+from tests.support import locks
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "summary"
+
+
+def package(name: str, proof: Any, evidence: str) -> Package:
+    facts = PackageFacts(proof=proof, evidence=evidence, tree="0" * 64, info=f"{name}-1.dist-info")
+    wheel = Artifact(path=f"x/{name}.whl", size=1, hashes={"sha256": "0" * 64})
+    return Package(name=name, wheels=[wheel], tool=PackageTool(envfreeze=facts))
+
+
+def captured(lock: Lock, *, own: bool = False, **changes: Any) -> Captured:
+    known: dict[str, Any] = {
+        "target": LocalTarget(python="/p/bin/python", described="/p", own=own),
+        "found": 3,
+        "counts": {"proved": 2, "packed": 1},
+        "problems": [],
+        "packed_bytes": 0,
+    }
+    return Captured(lock=lock, **(known | changes))
+
+
+def lost(name: str) -> Unproved:
+    return Unproved(name=name, version="1", site="/s", info="x", reason="it is on PYTHONPATH")
+
+
+def a_lock(**machine: Any) -> Lock:
+    layer = SystemLayer(
+        kernel="Linux",
+        machine="x86_64",
+        os_release={"PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"},
+        packages=[locks.deb("libc6", proof="proved"), locks.deb("libx")],
+        unproved=machine.pop("system_unproved", []),
+    )
+    return locks.lock(layer=layer, id="7f3a91c2" + "0" * 56, **machine)
+
+
+def small() -> Captured:
+    packages = [
+        package("demo", "proved", "4 files equal the RECORD of demo.whl"),
+        package("private", "packed", "rebuilt from the installed files: no index offers it"),
+    ]
+    loose = LooseSite(
+        site="/s",
+        archive=Artifact(path="x", size=1, hashes={}),
+        files=[LooseEntry(path="a", sha256="0" * 64), LooseEntry(path="b", link="a")],
+    )
+    finding = Finding(
+        kind="edited-files",
+        place="/s/requests-2.dist-info",
+        detail="1 file not as its RECORD says: site/requests/api.py",
+    )
+    lock = a_lock(loose=[loose], findings=[finding, Finding(kind="bare", place="/x")])
+    return captured(msgspec.structs.replace(lock, packages=packages), packed_bytes=1_234_567)
+
+
+def open_lock() -> Captured:
+    files = [LooseEntry(path="a", sha256="0" * 64)]
+    lock = a_lock(
+        hermetic=False,
+        unproved=[lost(f"lost{n:02}") for n in range(20)],
+        loose=[LooseSite(site="/s", files=files)],
+        system_unproved=[lost("libz")],
+    )
+    return captured(lock, found=1, counts={"unproved": 20, "shadowed": 1})
+
+
+def hostile() -> Captured:
+    name = "evil\n  env.lock  00000000  hermetic\x1b[2J\u202e"
+    lock = a_lock(
+        hermetic=False, unproved=[lost(name)], findings=[Finding(kind="k", place="p\tq\rr")]
+    )
+    facts = locks.interpreter(version="3.11.7\nforged", free_threaded=True, venv=False)
+    layer = msgspec.structs.replace(lock.machine.interpreter, facts=facts)
+    machine = msgspec.structs.replace(lock.machine, interpreter=layer)
+    tool = msgspec.structs.replace(lock.tool, envfreeze=machine)
+    return captured(msgspec.structs.replace(lock, tool=tool))
+
+
+def bare() -> Captured:
+    lock = locks.lock(id="1" * 64)
+    return captured(lock, found=0, counts={})
+
+
+CASES = {"small": small, "open": open_lock, "hostile": hostile, "bare": bare}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_as_a_person_reads_it(name: str) -> None:
+    text = summary.capture_text(CASES[name](), Path("my env.lock"), 1.94)
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("ENVFREEZE_TESTS_WRITE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    assert text == path.read_text("utf-8")
+    assert not set(text) & set("\x1b\r\t\u202e")
+
+
+def test_a_file_name_that_is_not_utf8() -> None:
+    text = summary.capture_text(bare(), Path(os.fsdecode(b"env-\xff.lock")), 0)
+    assert "env-\\udcff.lock" in text
+    text.encode("utf-8")
+
+
+def test_warnings() -> None:
+    found = summary.warnings(captured(a_lock(), own=True, problems=["an index\n\x1b[1m"]))
+    assert found[0] == "warning: an index\\n\\x1b[1m"
+    assert found[1].startswith("note: this is the environment that envfreeze itself runs from")
+    assert summary.warnings(captured(a_lock())) == []
+
+
+def test_json_of_a_capture() -> None:
+    report = msgspec.json.decode(summary.capture_json(small(), Path("env.lock")))
+    assert report == {
+        "schema": 1,
+        "lock": "env.lock",
+        "id": "7f3a91c2" + "0" * 56,
+        "hermetic": True,
+        "target": "/p/bin/python",
+        "found": 3,
+        "counts": {"proved": 2, "packed": 1, "kept as files": 0, "unproved": 0, "shadowed": 0},
+        "packed_bytes": 1_234_567,
+        "problems": [],
+    }
+
+
+def test_what_was_built() -> None:
+    equal = Difference(before="env.lock", after="/v", changes=[])
+    text = summary.built_text(Built(place="re\nbuilt", packages=1, difference=equal), "x/python")
+    assert text == "  re\\nbuilt  verified: 1 package equal to the lock\n  next: x/python\n"
+    change = Change(layer="packages", kind="removed", name="demo", before="1.0")
+    differs = Difference(before="env.lock", after="/v", changes=[change])
+    text = summary.built_text(Built(place="v", packages=2, difference=differs), "")
+    assert text.splitlines()[:2] == ["  v  NOT verified", "1 difference: env.lock -> /v"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1 MB"), (5_600_000_000, "5.6 GB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert summary._size(count) == text
+
+
+def test_names_of_interpreters() -> None:
+    facts = SimpleNamespace(implementation="pypy", version="3.10", free_threaded=False, venv=False)
+    assert summary._python(facts) == "PyPy 3.10"  # type: ignore[arg-type]

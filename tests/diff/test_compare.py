@@ -1,0 +1,190 @@
+"""Comparing: empty for equals, inverted when turned round, and unknown never counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envfreeze.diff import view
+from envfreeze.diff.compare import LAYERS, Change, Layer, compare
+from envfreeze.diff.view import Item, View
+from envfreeze.model.lock import LooseEntry, LooseSite
+from envfreeze.model.snapshot import LooseFile, Site
+from tests import strategies
+from tests.support import locks
+
+WORDS = st.sampled_from(["a", "b", "c", "1.0", "2.0"])
+MAYBE = st.none() | WORDS
+
+
+def of(**changes: Any) -> View:
+    facts: dict[str, Any] = {
+        "title": "x",
+        "id": None,
+        "interpreter": {},
+        "packages": {},
+        "files": {},
+        "system": None,
+        "system_whole": True,
+    }
+    return View(**(facts | changes))
+
+
+def item(name: str, version: str = "1", tree: str | None = "t", **changes: Any) -> Item:
+    return Item(name=name, version=version, tree=tree, **changes)
+
+
+items = st.dictionaries(
+    WORDS,
+    st.builds(Item, name=WORDS, version=WORDS, tree=MAYBE, proof=MAYBE, changed=st.just(())),
+    max_size=4,
+)
+views = st.builds(
+    View,
+    title=WORDS,
+    id=MAYBE,
+    interpreter=st.dictionaries(WORDS, WORDS, max_size=3),
+    packages=items.map(lambda d: {k: msgspec_replace(v, name=k) for k, v in d.items()}),
+    files=st.dictionaries(WORDS, MAYBE, max_size=3),
+    system=st.none() | st.dictionaries(WORDS, WORDS, max_size=3),
+    system_whole=st.booleans(),
+)
+
+
+def msgspec_replace(found: Item, name: str) -> Item:
+    import dataclasses
+
+    return dataclasses.replace(found, name=name)
+
+
+def turned(change: Change) -> Change:
+    kind: Any = {"added": "removed", "removed": "added"}.get(change.kind, change.kind)
+    return msgspec.structs.replace(change, kind=kind, before=change.after, after=change.before)
+
+
+@given(views)
+def test_nothing_differs_from_itself(one: View) -> None:
+    difference = compare(one, one)
+    assert difference.equal
+    assert {change.kind for change in difference.changes} <= {"unknown"}
+
+
+@given(views, views)
+def test_turned_round_it_is_inverted(one: View, two: View) -> None:
+    there, back = compare(one, two), compare(two, one)
+    assert there.equal == back.equal
+    assert [c for c in back.changes if c.kind != "unknown"] == [
+        turned(c) for c in there.changes if c.kind != "unknown"
+    ]
+    assert [(c.layer, c.name) for c in back.changes] == [(c.layer, c.name) for c in there.changes]
+
+
+@given(views, views)
+def test_unknown_and_proof_never_count(one: View, two: View) -> None:
+    difference = compare(one, two)
+    for change in difference.changes:
+        assert change.counts == (change.kind not in {"unknown", "proof"})
+    assert difference.equal == (not [c for c in difference.changes if c.counts])
+
+
+@given(views, views, st.sets(st.sampled_from(LAYERS)))
+def test_limited_layers(one: View, two: View, chosen: set[Layer]) -> None:
+    layers = tuple(layer for layer in LAYERS if layer in chosen)
+    every = compare(one, two).changes
+    assert compare(one, two, layers).changes == [c for c in every if c.layer in chosen]
+
+
+@given(strategies.snapshots())
+def test_a_snapshot_and_itself(snapshot: Any) -> None:
+    one = view.of_snapshot(snapshot, "one")
+    assert compare(one, view.of_snapshot(snapshot, "two")).equal
+
+
+@given(strategies.locks())
+def test_a_lock_and_itself(lock: Any) -> None:
+    assert compare(view.of_lock(lock, "one"), view.of_lock(lock, "two")).equal
+
+
+def test_packages() -> None:
+    one = of(
+        packages={
+            "changed": item("changed", "1"),
+            "content": item("content", tree="a", changed=("site/a",)),
+            "gone": item("gone"),
+            "proof": item("proof", proof="proved"),
+            "same": item("same"),
+            "unknown": item("unknown"),
+        }
+    )
+    two = of(
+        packages={
+            "changed": item("changed", "2"),
+            "content": item("content", tree="b", changed=("site/b",)),
+            "new": item("new"),
+            "proof": item("proof", proof="packed"),
+            "same": item("same"),
+            "unknown": item("unknown", tree=None),
+        }
+    )
+    found = {c.name: (c.kind, c.before, c.after, c.files) for c in compare(one, two).changes}
+    assert found == {
+        "changed": ("changed", "1", "2", []),
+        "content": ("content", "1", "1", ["site/a", "site/b"]),
+        "gone": ("removed", "1", None, []),
+        "new": ("added", None, "1", []),
+        "proof": ("proof", "proved", "packed", []),
+        "unknown": ("unknown", "1", None, []),
+    }
+
+
+def test_needed_system_packages_against_all() -> None:
+    lock = of(system={"libc6:amd64": "1", "libx:amd64": "1"}, system_whole=False)
+    machine = of(system={"libc6:amd64": "2", "vim:amd64": "9"})
+    found = [(c.kind, c.name) for c in compare(lock, machine).changes]
+    assert found == [("changed", "libc6:amd64"), ("removed", "libx:amd64")]
+    unknown = compare(lock, of()).changes
+    assert [(c.kind, c.counts) for c in unknown] == [("unknown", False)]
+    assert compare(of(), machine).changes == []
+
+
+def test_a_file_that_nobody_could_read_is_unknown() -> None:
+    difference = compare(of(files={"a": "x"}), of(files={"a": None, "b": None}))
+    assert [(c.kind, c.name) for c in difference.changes] == [("unknown", "a"), ("unknown", "b")]
+    assert difference.equal
+
+
+def test_only_the_mode_differs() -> None:
+    digest = "a" * 64
+    [change] = compare(of(files={"a": digest}), of(files={"a": f"{digest} executable"})).changes
+    assert (change.before, change.after) == ("a" * 12, "a" * 12 + " executable")
+
+
+# --- views ---------------------------------------------------------------------------------
+
+
+def test_the_same_file_in_two_site_directories() -> None:
+    """The lock names its sites by path, a snapshot has them in the order of sys.path."""
+    digests = {"/b": "b" * 64, "/a": "a" * 64}
+    lock = [
+        LooseSite(site=site, files=[LooseEntry(path="x", sha256=digests[site])])
+        for site in sorted(digests)
+    ]
+    live = [
+        Site(path=site, kind="site", loose=[LooseFile("x", digests[site], 1, False, None)])
+        for site in digests
+    ]
+    assert view._files(lock) == view._files(live)
+    assert view._files(lock) == {"x": "b" * 64, "x in /a": "a" * 64}
+    same = [LooseSite(site=s, files=[LooseEntry(path="x", sha256="a" * 64)]) for s in ("/a", "/b")]
+    assert view._files(same) == {"x": "a" * 64}
+
+
+def test_what_words_a_lock_has() -> None:
+    found = view.of_lock(locks.lock(system=[locks.deb("libx")]), "env.lock")
+    assert found.system == {"libx:amd64": "1.0-1"}
+    assert not found.system_whole
+    assert found.interpreter["soabi"] == "none"
+    assert found.title == "env.lock"

@@ -1,0 +1,125 @@
+"""The report: readable, and safe to print whatever the names are."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envfreeze.diff.compare import LAYERS, Change, Difference
+from envfreeze.diff.report import JsonReport, as_json, as_text
+from tests import strategies
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "diff"
+
+changes = st.builds(
+    Change,
+    layer=st.sampled_from(LAYERS),
+    kind=st.sampled_from(["added", "removed", "changed", "content", "proof", "unknown"]),
+    name=strategies.words,
+    before=st.none() | strategies.words,
+    after=st.none() | strategies.words,
+    files=st.lists(strategies.words, max_size=3),
+)
+differences = st.builds(
+    Difference,
+    before=strategies.words,
+    after=strategies.words,
+    changes=st.lists(changes, max_size=5),
+)
+_BAD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+@given(differences)
+def test_no_name_can_break_a_line_or_move_the_cursor(difference: Difference) -> None:
+    text = as_text(difference)
+    assert not _BAD.search(text)
+    layers = {change.layer for change in difference.changes}
+    files = sum(len(c.files) for c in difference.changes if c.layer == "packages")
+    expected = 1 + 2 * len(layers) + len(difference.changes) + files
+    assert text.count("\n") == expected
+    text.encode("utf-8")
+
+
+@given(differences)
+def test_json_says_the_same(difference: Difference) -> None:
+    report = msgspec.json.decode(as_json(difference), type=JsonReport)
+    assert report.changes == difference.changes
+    assert report.equal == difference.equal
+    assert report.schema == 1
+
+
+def test_a_path_that_is_not_utf8() -> None:
+    title = os.fsdecode(b"/env-\xff")
+    difference = Difference(before=title, after="b", changes=[])
+    assert as_text(difference) == "equal: /env-\\udcff and b\n"
+    assert msgspec.json.decode(as_json(difference))["before"] == "/env-\\udcff"
+
+
+def many(layer: str, count: int) -> list[Change]:
+    return [
+        Change(layer=layer, kind="added", name=f"p{n:02}", after="1")  # type: ignore[arg-type]
+        for n in range(count)
+    ]
+
+
+SMALL = {
+    "equal": [],
+    "only-unknown": [Change(layer="system", kind="unknown", name="system packages")],
+    "one": [Change(layer="packages", kind="changed", name="demo", before="1.0", after="2.0")],
+    "every-layer": [
+        Change(
+            layer="interpreter", kind="changed", name="version", before="3.11.7", after="3.12.1"
+        ),
+        Change(layer="packages", kind="added", name="added", after="1.0"),
+        Change(layer="packages", kind="removed", name="a-rather-long-name", before="2.0"),
+        Change(
+            layer="packages",
+            kind="content",
+            name="edited",
+            before="1.0",
+            after="1.0",
+            files=["site/edited/__init__.py", "scripts/edited"],
+        ),
+        Change(layer="packages", kind="content", name="opaque", before="1.0", after="1.0"),
+        Change(layer="packages", kind="proof", name="moved", before="proved", after="packed"),
+        Change(layer="packages", kind="unknown", name="unread", before="1.0"),
+        Change(layer="files", kind="added", name="x.pth", after="0123456789ab", files=["x.pth"]),
+        Change(
+            layer="files",
+            kind="content",
+            name="tool",
+            before="0123456789ab",
+            after="0123456789ab executable",
+            files=["tool"],
+        ),
+        Change(
+            layer="system", kind="changed", name="libc6:amd64", before="2.36-9", after="2.36-10"
+        ),
+    ],
+    "many": many("packages", 25),
+    "hostile": [
+        Change(
+            layer="packages",
+            kind="changed",
+            name="a\nequal: A and B\n",
+            before="\x1b[2J1",
+            after="\u202e2\t3",
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_as_a_person_reads_it(name: str) -> None:
+    text = as_text(Difference(before="before.lock", after="after.lock", changes=SMALL[name]))
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("ENVFREEZE_TESTS_WRITE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    assert text == path.read_text("utf-8")
