@@ -78,9 +78,9 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR],
 )
 def test_refusals_of_the_file_system(code: int) -> None:
-    with pytest.raises(DiskError, match=f"cannot write /p: {os.strerror(code)}") as caught:
-        with disk_errors("/p"):
-            raise OSError(code, os.strerror(code))
+    said = f"cannot write /p: {os.strerror(code)}"
+    with pytest.raises(DiskError, match=said) as caught, disk_errors("/p"):
+        raise OSError(code, os.strerror(code))
     full = code in {errno.ENOSPC, errno.EDQUOT}
     assert ("Free some space" in caught.value.hint) == full
 
@@ -267,9 +267,9 @@ def test_a_damaged_cache_entry_is_not_kept(cache: Cache, tmp_path: Path) -> None
     sidecar = Sidecar(tmp_path / "env.lock")
     artifact = kept(cache, sidecar, b"bytes")
     source(cache, artifact).write_bytes(b"BYTES")
-    with pytest.raises(ArtifactError, match="damaged in the cache") as caught:
-        with sidecar.all_or_nothing():
-            sidecar.keep(source(cache, artifact), artifact)
+    damaged = pytest.raises(ArtifactError, match="damaged in the cache")
+    with damaged as caught, sidecar.all_or_nothing():
+        sidecar.keep(source(cache, artifact), artifact)
     assert "run the same command again" in caught.value.hint
     assert cache.find(artifact.sha256) is None
     assert not sidecar.root.exists()

@@ -33,11 +33,15 @@ def fingerprint(machine, entries, facts, walks, outside):
             for found in (regular, other):
                 digest.update("\0".join(found).encode("utf-8", "surrogatepass"))
                 stats.extend(found.values())
+    for path in outside + [machine.path(path) for path in SYSTEM_FILES]:
+        try:
+            stats.append(os.stat(path))
+            digest.update(b"+")
+        except (OSError, ValueError):
+            digest.update(b"-")
     if not files.settled(stats):
         return None
     digest.update(files.stamps(stats))
-    digest.update(repr([_stamp(machine.path(path)) for path in SYSTEM_FILES]).encode("ascii"))
-    digest.update(repr([_stamp(path) for path in outside]).encode("ascii"))
     return digest.hexdigest()
 
 
@@ -45,10 +49,3 @@ def _is_unwatched(path, kind):
     """An entry that can hold distributions and is not walked whole."""
     return kind not in sitepath.SITE_KINDS and kind != "stdlib" and os.path.exists(path)
 
-
-def _stamp(path):
-    try:
-        st = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return (st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_mode)

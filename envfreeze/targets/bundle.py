@@ -177,7 +177,7 @@ class Observation:
             raise _no_snapshot(self._place, error) from error
 
 
-def _no_snapshot(place: str, error: Exception) -> TargetError:
+def _no_snapshot(place: str, error: Exception | str) -> TargetError:
     return TargetError(f"{place} gave an answer that is not a snapshot: {error}")
 
 
@@ -194,6 +194,7 @@ def _read(document: bytes, place: str) -> Observation:
             _fail(msgspec.json.decode(document, type=_Failure), place)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _no_snapshot(place, error) from error
+        raise _no_snapshot(place, "it says neither what it saw nor what went wrong")
     observation = Observation(document, place)
     if observation.same is None:
         _ = observation.snapshot  # Decoded now: a target that answers nonsense is told at once.

@@ -212,7 +212,10 @@ def _earlier(cache: Cache, fingerprint: str, place: str) -> Observation | None:
         observation = Observation(zlib.decompress(note), place) if note else None
     except (zlib.error, TargetError):
         return None
-    return observation if observation and observation.fingerprint == fingerprint else None
+    if observation is None or observation.fingerprint != fingerprint:
+        return None
+    observation.remember = {}  # That was remembered when it was new.
+    return observation
 
 
 Memory = dict[str, dict[str, str | None]]

@@ -165,7 +165,7 @@ def test_a_packed_file(tmp_path: Path, cache: Cache) -> None:
     assert path.read_bytes() == b"packed"
     assert path.is_relative_to(tmp_path / "env.lock.d")
     path.write_bytes(b"PACKED")
-    with pytest.raises(ArtifactError, match="expected sha256 .*\n     got sha256") as caught:
+    with pytest.raises(ArtifactError, match=r"expected sha256 .*\n     got sha256") as caught:
         Fetcher(lock, cache, None).one(artifact)
     assert "env.lock.d" in caught.value.hint
     path.unlink()

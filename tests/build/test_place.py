@@ -89,7 +89,7 @@ def files(top: Path) -> dict[str, tuple[bytes | str, bool]]:
     for path in sorted(top.rglob("*")):
         name = path.relative_to(top).as_posix()
         if path.is_symlink():
-            found[name] = (os.readlink(path), False)
+            found[name] = (str(path.readlink()), False)
         elif path.is_file():
             found[name] = (path.read_bytes(), os.access(path, os.X_OK))
     return found
@@ -541,7 +541,7 @@ def test_a_link_where_a_directory_is(tmp_path: Path, env: Path, sink: Any) -> No
 
 
 def test_unowned_files_that_are_not_as_locked(tmp_path: Path, env: Path, sink: Any) -> None:
-    with pytest.raises(ArtifactError, match="expected sha256 .*\n +got sha256"):
+    with pytest.raises(ArtifactError, match=r"expected sha256 .*\n +got sha256"):
         put(tmp_path, sink, env, [("a", b"a", None)], [("a", b"b", None)])
     with pytest.raises(ArtifactError, match="lacks 'b'"):
         put(tmp_path, sink, env, [("a", b"a", None), ("b", b"b", None)], [("a", b"a", None)])

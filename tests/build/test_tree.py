@@ -78,8 +78,8 @@ def test_a_venv_that_works(tmp_path: Path, wheel: Path) -> None:
     )
     with write(lock_of(facts, wheel), wheel, tmp_path / "t.tar") as tar:
         unpack(tar, Path("/"))
-    assert os.readlink(prefix / "bin/python") == envs.BASE
-    assert os.readlink(prefix / "bin/python3") == "python"
+    assert (prefix / "bin/python").readlink() == Path(envs.BASE)
+    assert (prefix / "bin/python3").readlink() == Path("python")
     for script in ("demo", "run"):
         done = subprocess.run([prefix / "bin" / script], capture_output=True, text=True, check=True)
         assert done.stdout == "hello\n"
