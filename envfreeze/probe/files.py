@@ -19,9 +19,7 @@ SETTLED = 2_000_000_000
 # A first line longer than this is nobody's; Linux itself reads 256 bytes of it.
 HEAD = 1 << 13
 
-_STAMP = operator.attrgetter(
-    "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode"
-)
+_STAMP = operator.attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode")
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _TRAMPOLINE = b"#!/bin/sh\n'''exec' "
 _PYTHON = re.compile(rb"/(?:python|pypy)[0-9.a-z]*(?=[\s\"']|$)")

@@ -48,4 +48,3 @@ def fingerprint(machine, entries, facts, walks, outside):
 def _is_unwatched(path, kind):
     """An entry that can hold distributions and is not walked whole."""
     return kind not in sitepath.SITE_KINDS and kind != "stdlib" and os.path.exists(path)
-

@@ -1,0 +1,62 @@
+"""The commands as functions: capture, build, verify, diff. No printing, no exit.
+
+Each name is imported from its room when it is first used: a capture does not wait for the
+modules of a build.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from envfreeze.workflow.building import (
+        BuildOptions,
+        Built,
+        ImageOptions,
+        build_docker,
+        build_venv,
+        render_docker,
+    )
+    from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
+    from envfreeze.workflow.comparing import diff, verify
+    from envfreeze.workflow.context import Context, load
+
+_ROOMS = {
+    "building": (
+        "BuildOptions",
+        "Built",
+        "ImageOptions",
+        "build_docker",
+        "build_venv",
+        "render_docker",
+    ),
+    "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
+    "comparing": ("diff", "verify"),
+    "context": ("Context", "load"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "STDOUT",
+    "BuildOptions",
+    "Built",
+    "CaptureOptions",
+    "Captured",
+    "Context",
+    "ImageOptions",
+    "build_docker",
+    "build_venv",
+    "capture",
+    "diff",
+    "load",
+    "render_docker",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    room = _HOME.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{room}"), name)

@@ -1,0 +1,174 @@
+"""``envfreeze build``: fetch by hash, build without a network, probe the result, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envfreeze.diff import compare as comparing
+from envfreeze.errors import LockError, UsageError
+from envfreeze.model import lock as locks
+from envfreeze.model.lock import Lock
+from envfreeze.store import disk_errors, hash_file
+from envfreeze.targets import local
+from envfreeze.workflow.comparing import verify_image, verify_local
+from envfreeze.workflow.context import Context, index, load
+
+if TYPE_CHECKING:
+    from envfreeze.build.docker import Inputs
+    from envfreeze.render.dockerfile import DockerOptions
+
+VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
+"""What a venv can hold; the system below it is the machine's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What every build takes."""
+
+    offline: bool = False
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """What ``--to docker`` takes."""
+
+    offline: bool = False
+    tag: str | None = None
+    base: str | None = None
+    render_only: Path | None = None
+    template: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A built environment and the verdict on it."""
+
+    place: str
+    packages: int
+    difference: comparing.Difference
+
+
+def _fetch(
+    lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
+) -> dict[str, Path]:
+    from envfreeze.build.fetch import Fetcher
+
+    http = None if offline else index(lock.machine.interpreter.facts, context).http
+    return Fetcher(lock_path, context.cache, http).all(wanted, context.progress)
+
+
+def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Context) -> Built:
+    """Rebuild the lock as a venv at *into*, then probe it and compare.
+
+    :raises EnvfreezeError: it could not be built; *into* is as it was.
+    """
+    from envfreeze.build import pythons, venv
+
+    lock = load(lock_path)
+    _check_complete(lock)
+    venv.check_place(into)
+    python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
+    wanted = [package.artifact for package in lock.packages]
+    wanted += [site.archive for site in lock.machine.loose if site.archive is not None]
+    artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
+    plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
+    result = venv.build(plan, context.progress)
+    target = local.LocalTarget(python=str(result), described=str(into), own=False)
+    difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
+    return Built(place=str(into), packages=len(lock.packages), difference=difference)
+
+
+def _check_complete(lock: Lock) -> None:
+    """Refuse what would come out incomplete: named things of which the lock has no bytes."""
+    lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
+    lost += [
+        f"  unowned files of {site.site}" for site in lock.machine.loose if site.archive is None
+    ]
+    if lost:
+        raise LockError(
+            "this lock cannot be rebuilt: it names what it does not hold\n" + "\n".join(lost),
+            hint="Capture again without --no-pack, with the index in reach.",
+        )
+
+
+def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
+    """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
+    from envfreeze.build import docker
+
+    lock = load(lock_path)
+    _check_complete(lock)
+    into = options.render_only
+    if into is None:
+        raise UsageError("nowhere to render to", hint="--render-only DIR")
+    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    return docker.prepare(
+        lock,
+        _docker_options(lock, lock_path, options),
+        _inputs(lock, lock_path, files, context),
+        into,
+    )
+
+
+def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Built:
+    """Build the image of a lock with the network off, then probe it and compare.
+
+    :raises EngineError: no engine answers, or a step failed.
+    """
+    import tempfile
+
+    from envfreeze.build import docker
+    from envfreeze.build.engine import connect
+
+    lock = load(lock_path)
+    _check_complete(lock)
+    docker_options = _docker_options(lock, lock_path, options)
+    engine = connect()
+    engine.base_by_digest(docker_options.base)
+    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    inputs = _inputs(lock, lock_path, files, context)
+    with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        directory = docker.prepare(lock, docker_options, inputs, Path(scratch) / "context")
+        with context.progress.task("image"):
+            docker.build_image(engine, directory, docker_options)
+    difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
+    return Built(place=docker_options.tag, packages=len(lock.packages), difference=difference)
+
+
+def _scratch(context: Context) -> Path:
+    """A context is as large as the environment: it goes where the cache has its room."""
+    place = context.cache.root / "scratch"
+    with disk_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _docker_options(lock: Lock, lock_path: Path, options: ImageOptions) -> DockerOptions:
+    from envfreeze.render.dockerfile import DockerOptions, split_base
+
+    if options.base is None:
+        raise UsageError(
+            "--to docker needs --base NAME@sha256:DIGEST, the image to build on",
+            hint="docker inspect --format '{{.RepoDigests}}' NAME shows the digest of an image.",
+        )
+    split_base(options.base)
+    return DockerOptions(
+        base=options.base,
+        lock_sha256=hash_file(lock_path)[0],
+        tag=options.tag or f"envfreeze:{lock.machine.id[:12]}",
+        templates=options.template,
+    )
+
+
+def _inputs(lock: Lock, lock_path: Path, files: Mapping[str, Path], context: Context) -> Inputs:
+    from envfreeze.build import tree
+    from envfreeze.build.docker import Inputs
+
+    return Inputs(
+        lock_path=lock_path,
+        files=files,
+        place=lambda path: tree.write(lock, files, path, context.progress),
+    )

@@ -1,0 +1,231 @@
+"""``envfreeze capture``: observe, prove or pack, write the lock whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envfreeze.errors import ArtifactError, LockError, NotHermeticError, UsageError
+from envfreeze.model import lock as locks
+from envfreeze.model.lock import Lock
+from envfreeze.model.snapshot import Snapshot
+from envfreeze.store import Sidecar, disk_errors, write_atomic
+from envfreeze.targets import local
+from envfreeze.workflow.context import IMAGE, Context, index, settings
+
+if TYPE_CHECKING:
+    from envfreeze.resolve.frozen import Frozen
+    from envfreeze.resolve.memory import Terms
+
+STDOUT = Path("-")
+"""The output that means: the caller prints the lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOptions:
+    """How to capture; the defaults are the command's."""
+
+    offline: bool = False
+    pack: bool = True
+    strict: bool = False
+    rehash: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """A written lock, and what to tell about it."""
+
+    lock: Lock
+    target: local.LocalTarget
+    found: int
+    counts: Mapping[str, int]
+    problems: list[str]
+    packed_bytes: int
+
+
+def capture(
+    target: str | None, output: Path, options: CaptureOptions, context: Context
+) -> Captured:
+    """Observe *target*, prove or pack everything, and write the lock to *output*.
+
+    The packed bytes are written before the lock, and the lock replaces an older one whole.
+
+    :raises NotHermeticError: ``strict``, and something is neither proved nor packed; nothing
+        is written then.
+    """
+    _check_output(output, options)
+    if target is not None and target.startswith(IMAGE):
+        raise UsageError(
+            f"{target}: images can be verified and compared, not captured yet",
+            hint="Run envfreeze inside a container of it, or capture where it was made.",
+        )
+    found = local.find(target, context.environ)
+    sidecar = Sidecar(output)
+    # The probe is another process: meanwhile an earlier result is looked up and checked.
+    earlier = _Earlier(found, options, sidecar, context)
+    with context.progress.task("look"):
+        observation = local.observe(
+            found,
+            environ=context.environ,
+            cache=context.cache,
+            rehash=options.rehash,
+            meanwhile=earlier.start,
+        )
+    frozen = earlier.result(observation.fingerprint)
+    if frozen is None:
+        frozen = _freeze(observation.snapshot, options, sidecar, context)
+        earlier.remember(observation.fingerprint, frozen)
+    if options.strict and not frozen.lock.machine.hermetic:
+        raise _not_hermetic(frozen.lock)
+    packed = _write(frozen.lock, output, sidecar, context)
+    return Captured(
+        lock=frozen.lock,
+        target=found,
+        found=frozen.found,
+        counts=frozen.counts,
+        problems=frozen.problems,
+        packed_bytes=packed,
+    )
+
+
+def _freeze(
+    snapshot: Snapshot, options: CaptureOptions, sidecar: Sidecar, context: Context
+) -> Frozen:
+    from envfreeze.resolve import freeze
+
+    means = freeze.Means(
+        index=index(snapshot.interpreter, context),
+        cache=context.cache,
+        sidecar=sidecar,
+        progress=context.progress,
+        offline=options.offline,
+        pack=options.pack,
+    )
+    return freeze.freeze(snapshot, means)
+
+
+class _Earlier:
+    """The result of an earlier capture of the same target, looked up in a thread."""
+
+    def __init__(
+        self,
+        target: local.LocalTarget,
+        options: CaptureOptions,
+        sidecar: Sidecar,
+        context: Context,
+    ) -> None:
+        self._parts = (target, options, sidecar, context)
+        self._found: tuple[str, Frozen] | None = None
+        self._thread = threading.Thread(target=self._look_up, daemon=True)
+        self.start = self._thread.start
+
+    def _terms(self) -> Terms:
+        from envfreeze.resolve.memory import Terms
+
+        _, options, sidecar, context = self._parts
+        return Terms(
+            cache=context.cache,
+            sidecar=sidecar,
+            offline=options.offline,
+            pack=options.pack,
+            settings=lambda facts: settings(facts, context).fingerprint,
+        )
+
+    def _look_up(self) -> None:
+        from envfreeze.resolve import memory
+
+        target, options, _, context = self._parts
+        fingerprint = local.last_fingerprint(target, context.cache)
+        if fingerprint is not None and not options.rehash:
+            frozen = memory.recall(fingerprint, self._terms())
+            if frozen is not None:
+                self._found = fingerprint, frozen
+                return
+        # It will be made anew: import now what that takes.
+        import envfreeze.resolve.freeze  # noqa: F401
+
+    def result(self, fingerprint: str | None) -> Frozen | None:
+        """The earlier result, if it was of an environment with this very fingerprint."""
+        self._thread.join()
+        if self._found is None or self._found[0] != fingerprint:
+            return None
+        return self._found[1]
+
+    def remember(self, fingerprint: str | None, frozen: Frozen) -> None:
+        """Keep a new result for the next capture."""
+        from envfreeze.resolve import memory
+
+        memory.remember(fingerprint, frozen, self._terms())
+
+
+def _check_output(output: Path, options: CaptureOptions) -> None:
+    """Find out before the work, not after it, that the lock has no place to go."""
+    if output == STDOUT:
+        if options.pack:
+            raise UsageError(
+                "-o - writes the lock to standard output, and packed bytes have no place there",
+                hint="Name a file, or add --no-pack to name what cannot be proved.",
+            )
+        return
+    if output.is_dir():
+        raise UsageError(f"{output} is a directory", hint="Name a file: -o env.lock")
+    with disk_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context) -> int:
+    if output == STDOUT:
+        return 0  # The caller prints it.
+    data = locks.dumps(lock).encode("utf-8")
+    packed = [artifact for artifact in locks.artifacts(lock) if artifact.path is not None]
+    with sidecar.all_or_nothing():
+        for artifact in packed:
+            source = context.cache.find(artifact.sha256)
+            if source is None:
+                raise ArtifactError(f"{artifact.filename} vanished from {context.cache.root}")
+            sidecar.keep(source, artifact)
+        if not _is_same(output, data):
+            _check_standard(data.decode("utf-8"))
+            write_atomic(output, data)
+    sidecar.sweep(lock)
+    return sum(artifact.size for artifact in packed)
+
+
+def _is_same(path: Path, data: bytes) -> bool:
+    """Whether *path* holds exactly *data*: then there is nothing to check or write."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _check_standard(text: str) -> None:
+    """A lock that is not valid PEP 751 is a bug, and is not written."""
+    from packaging.pylock import Pylock, PylockValidationError
+
+    try:
+        Pylock.from_dict(locks.parse(text)).validate()
+    except PylockValidationError as error:
+        raise LockError(f"the lock would not be valid PEP 751: {error}") from error
+
+
+def _not_hermetic(lock: Lock) -> NotHermeticError:
+    machine = lock.machine
+    lines = [f"  {u.name} {u.version}: {u.reason}" for u in machine.unproved]
+    lines += [f"  {u.name} {u.version}: {u.reason}" for u in machine.system.unproved]
+    if machine.interpreter.origin == "unpacked":
+        lines.append("  the interpreter: not packed (--no-pack)")
+    lines += [f"  {f.kind}: {f.place}: {f.detail}" for f in machine.findings if f.kind in _open()]
+    return NotHermeticError(
+        "the environment is not hermetic; neither proved nor packed:\n" + "\n".join(lines),
+        hint="Without --strict the lock is written, and names these.",
+    )
+
+
+def _open() -> frozenset[str]:
+    from envfreeze.resolve.freeze import OPEN
+
+    return OPEN

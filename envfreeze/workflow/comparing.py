@@ -1,0 +1,175 @@
+"""``envfreeze verify`` and ``envfreeze diff``: two sides, each a lock or a target."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from envfreeze.diff import compare as comparing
+from envfreeze.diff import view
+from envfreeze.errors import EngineError, LockError, TargetError
+from envfreeze.model.lock import Lock
+from envfreeze.model.snapshot import Snapshot
+from envfreeze.model.survey import files_of, survey
+from envfreeze.targets import local
+from envfreeze.workflow.context import IMAGE, Context, load
+
+if TYPE_CHECKING:
+    from envfreeze.build.engine import Engine
+
+
+def verify(
+    lock_path: Path, target: str | None, *, rehash: bool, context: Context
+) -> comparing.Difference:
+    """Is *target* still the environment of the lock?
+
+    :param target: a local target, or ``image:REF``.
+    """
+    lock = load(lock_path)
+    if target is not None and target.startswith(IMAGE):
+        from envfreeze.build.engine import connect
+
+        image = target.removeprefix(IMAGE)
+        return verify_image(lock, lock_path, connect(), image, context)
+    found = local.find(target, context.environ)
+    return verify_local(lock, lock_path, found, context, rehash=rehash)
+
+
+def verify_local(
+    lock: Lock,
+    lock_path: Path,
+    target: local.LocalTarget,
+    context: Context,
+    layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
+    *,
+    rehash: bool = False,
+) -> comparing.Difference:
+    """Probe *target* and compare it with *lock*, in these *layers*."""
+    with context.progress.task("verify"):
+        observation = local.observe(
+            target, environ=context.environ, cache=context.cache, rehash=rehash
+        )
+    title = target.python if target.described == "PATH" else target.described
+    before = _lock_side(lock, str(lock_path), context)
+    return _compare(before, _live_side(observation.snapshot, title), layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One side of a comparison, and what it knows of the files behind a tree digest."""
+
+    view: view.View
+    files: Callable[[str], Mapping[str, str] | None]
+
+
+def _lock_side(lock: Lock, title: str, context: Context) -> _Side:
+    from envfreeze.resolve import trees
+
+    return _Side(
+        view=view.of_lock(lock, title), files=lambda tree: trees.recall(tree, context.cache)
+    )
+
+
+def _live_side(snapshot: Snapshot, title: str) -> _Side:
+    def files(tree: str) -> Mapping[str, str] | None:
+        found = (item for item in survey(snapshot).seen if item.tree == tree)
+        return next((dict(files_of(item)) for item in found), None)
+
+    return _Side(view=view.of_snapshot(snapshot, title), files=files)
+
+
+def _compare(
+    before: _Side, after: _Side, layers: tuple[comparing.Layer, ...] = comparing.LAYERS
+) -> comparing.Difference:
+    """Compare, and name the files of packages that have the same version and other content."""
+    difference = comparing.compare(before.view, after.view, layers)
+    changes = [
+        _with_files(change, before, after)
+        if change.layer == "packages" and change.kind == "content"
+        else change
+        for change in difference.changes
+    ]
+    return msgspec.structs.replace(difference, changes=changes)
+
+
+def _with_files(change: comparing.Change, before: _Side, after: _Side) -> comparing.Change:
+    from envfreeze.resolve import trees
+
+    one, two = before.view.packages[change.name].tree, after.view.packages[change.name].tree
+    there = before.files(one) if one else None
+    here = after.files(two) if two else None
+    if there is None or here is None:
+        return change
+    return msgspec.structs.replace(change, files=trees.differing(there, here))
+
+
+def diff(before: str, after: str, context: Context) -> comparing.Difference:
+    """Compare two sides, each a lock or a target."""
+    return _compare(_side(before, context), _side(after, context))
+
+
+def _side(text: str, context: Context) -> _Side:
+    if text.startswith(IMAGE):
+        from envfreeze.build.engine import connect
+
+        image = text.removeprefix(IMAGE)
+        return _live_side(_observe_image(connect(), image, "python3"), text)
+    path = Path(text)
+    if _is_lock(path):
+        return _lock_side(load(path), text, context)
+    if not path.exists() and path.suffix in {".lock", ".toml"}:
+        raise LockError(f"{text}: no such file")
+    try:
+        found = local.find(text, context.environ)
+    except TargetError as error:
+        raise TargetError(
+            str(error), hint="Give a lock, an interpreter, a venv or a prefix."
+        ) from error
+    observation = local.observe(found, environ=context.environ, cache=context.cache)
+    return _live_side(observation.snapshot, text)
+
+
+def _is_lock(path: Path) -> bool:
+    """A regular file that cannot be run is read as a lock."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and (not mode & 0o111 or path.suffix in {".lock", ".toml"})
+
+
+def verify_image(
+    lock: Lock, lock_path: Path, engine: Engine, image: str, context: Context
+) -> comparing.Difference:
+    """Probe *image* and compare it with *lock*."""
+    with context.progress.task("verify"):
+        snapshot = _observe_image(engine, image, lock.machine.interpreter.facts.executable)
+    before = _lock_side(lock, str(lock_path), context)
+    return _compare(before, _live_side(snapshot, f"image:{image}"))
+
+
+def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
+    """Run the probe in a container of *image* that has no network and is removed afterwards.
+
+    :param python: where its interpreter should be; else the one on its PATH is asked.
+    """
+    from envfreeze.targets.bundle import Question
+
+    question = Question()
+    for candidate in (python, "python3", "python"):
+        try:
+            output = engine.run_probe(image, question.argv(candidate))
+        except EngineError as error:
+            if "no such file" not in str(error) and "not found" not in str(error):
+                raise
+            continue
+        return question.answer(output, f"image:{image}").snapshot
+    raise TargetError(
+        f"image:{image} has no Python: neither {python} nor python3 on its PATH",
+        hint="Is that the image of this environment?",
+    )

@@ -1,0 +1,72 @@
+"""What every command runs with: environment, cache, progress; locks and index settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envfreeze.errors import LockError
+from envfreeze.model import lock as locks
+from envfreeze.model.identity import check_identity
+from envfreeze.model.lock import Lock
+from envfreeze.model.snapshot import Interpreter
+from envfreeze.progress import Progress
+from envfreeze.store import Cache
+
+if TYPE_CHECKING:
+    from envfreeze.resolve.index import Index
+    from envfreeze.resolve.pipconf import IndexSettings
+
+IMAGE = "image:"
+"""How a target that is an image begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every command runs with."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    cache: Cache = field(default_factory=Cache)
+    progress: Progress = field(default_factory=Progress)
+
+
+def load(path: Path | str) -> Lock:
+    """Read a lock file.
+
+    :raises LockError: it is not there, cannot be read, or is not a lock.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise LockError(
+            f"{path}: no such file", hint="Make one first: envfreeze capture -o " + path.name
+        ) from error
+    except OSError as error:
+        raise LockError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise LockError(f"{path} is not a lock: it is not UTF-8 text") from error
+    lock = locks.loads(text, source=str(path))
+    check_identity(lock, str(path))
+    return lock
+
+
+def settings(facts: Interpreter, context: Context) -> IndexSettings:
+    """The indexes as pip of the target is configured to see them."""
+    from envfreeze.resolve.pipconf import read_settings
+
+    return read_settings(
+        environ=context.environ, prefix=Path(facts.prefix), pip_sources=[Path(facts.purelib)]
+    )
+
+
+def index(facts: Interpreter, context: Context) -> Index:
+    """A connection to the indexes of :func:`settings`."""
+    from envfreeze.resolve.http import Http
+    from envfreeze.resolve.index import Index
+
+    chosen = settings(facts, context)
+    return Index(chosen, Http(chosen))
