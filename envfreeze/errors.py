@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Exit(IntEnum):
@@ -93,9 +95,14 @@ class DiskError(EnvfreezeError):
 
 
 def printable(text: str) -> str:
-    """*text* with control and direction-changing characters shown as escapes.
+    """*text* with control and direction-changing characters, and lone surrogates, as escapes.
 
     Names, versions and paths of a target are untrusted; printed raw they could move the
     cursor, recolour the terminal or forge a line of our own output.
     """
-    return _UNPRINTABLE.sub(lambda m: f"\\x{ord(m[0]):02x}", text)
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

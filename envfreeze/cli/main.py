@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -48,6 +49,43 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def guarded(command: Callable[[], object]) -> int:
+    """Run *command*; its exit code, an error printed with its next step.
+
+    The only place that turns an error into an exit. It stands around each command, since
+    typer has its own idea of what an interrupt or a closed pipe should say.
+    """
+    try:
+        command()
+    except EnvfreezeError as error:
+        typer.echo(f"envfreeze: {error}", err=True)
+        if error.hint:
+            typer.echo(f"  {error.hint}".replace("\n", "\n  "), err=True)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("envfreeze: interrupted; nothing was left half-written", err=True)
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    except OSError as error:
+        place = f" {printable(str(error.filename))}" if error.filename else ""
+        typer.echo(f"envfreeze: the file system refused{place}: {error.strerror}", err=True)
+        return int(Exit.DISK)
+    return int(Exit.OK)
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register *function* as a command, guarded."""
+
+    @functools.wraps(function)
+    def guard(**given: object) -> None:
+        raise typer.Exit(guarded(lambda: function(**given)))
+
+    return app.command()(guard)
+
+
 @app.callback()
 def _main(
     version: Annotated[
@@ -64,9 +102,9 @@ def _main(
     del version
 
 
-@app.command()
+@_command
 def capture(
-    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=TARGET)] = None,
+    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET)] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -108,7 +146,7 @@ def capture(
         typer.echo(line, err=True)
 
 
-@app.command()
+@_command
 def build(
     lock: LockPath,
     to: Annotated[str, typer.Option("--to", help="What to build: venv or docker.")] = "venv",
@@ -184,10 +222,10 @@ def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
     raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)
 
 
-@app.command()
+@_command
 def verify(
     lock: LockPath,
-    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help=COMPARABLE)] = None,
+    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=COMPARABLE)] = None,
     rehash: Rehash = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -200,7 +238,7 @@ def verify(
     _difference(difference, json, quiet, "verified")
 
 
-@app.command()
+@_command
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + COMPARABLE)],
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
@@ -236,31 +274,8 @@ def _context(quiet: bool) -> Context:
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """The entry point: the only place that turns an error into an exit."""
-    sys.exit(guarded(lambda: app(arguments, standalone_mode=True)))
-
-
-def guarded(command: Callable[[], object]) -> int:
-    """Run *command*; its exit code, the error printed with its next step."""
-    try:
-        command()
-    except EnvfreezeError as error:
-        typer.echo(f"envfreeze: {error}", err=True)
-        if error.hint:
-            typer.echo(f"  {error.hint}".replace("\n", "\n  "), err=True)
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("envfreeze: interrupted; nothing was left half-written", err=True)
-        return int(Exit.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has gone; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
-    except OSError as error:
-        place = f" {printable(str(error.filename))}" if error.filename else ""
-        typer.echo(f"envfreeze: the file system refused{place}: {error.strerror}", err=True)
-        return int(Exit.DISK)
-    return int(Exit.OK)
+    """The entry point."""
+    app(arguments, prog_name="envfreeze")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def versioned_wrapper(script: str, wrappers: Iterable[str]) -> str | None:
 def tree_digest(files: Iterable[tuple[str, str]]) -> str:
     """sha256 over ``(scheme/path, sha256)`` pairs in any order: the content of a distribution."""
     digest = hashlib.sha256()
-    for path, sha256 in sorted(files):
+    for path, sha256 in sorted(set(files)):
         digest.update(f"{path}\0{sha256}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

@@ -85,7 +85,8 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     wrapper_copies: dict[str, list[str]] = {}
     """Copies that the installer made of an entry point's script: ``pip = ["pip3.11"]``."""
     yields: list[str] = []
-    """``scheme/path`` of files that another distribution overwrote: placed by that one."""
+    """``scheme/path`` of files that another distribution overwrote: placed by that one. A packed
+    wheel does not hold them."""
 
 
 class PackageTool(Kebab, frozen=True, kw_only=True):

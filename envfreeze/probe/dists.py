@@ -189,7 +189,7 @@ class SiteProbe(object):
         for path in sorted((self.regular.keys() | self.other.keys()) - self.owned):
             if path.startswith(_LEFTOVER):
                 continue
-            if not is_utf8(path) or _CONTROL.search(path):
+            if not is_utf8(path) or _CONTROL.search(path) or "\\" in path:
                 self.machine.find(
                     "not-utf8", self.path + "/" + path, "its name cannot be written down"
                 )
