@@ -51,8 +51,8 @@ def test_what_and_what_next() -> None:
         ("\x1b]0;t\x07", "\\x1b]0;t\\x07"),
         ("a\rb", "a\\x0db"),
         ("\x9b31m\x7f", "\\x9b31m\\x7f"),
-        ("\u202eabc\u2066", "\\x202eabc\\x2066"),
-        ("\u2028\u2029", "\\x2028\\x2029"),
+        ("\u202eabc\u2066", "\\u202eabc\\u2066"),
+        ("\u2028\u2029", "\\u2028\\u2029"),
     ],
 )
 def test_printable(text: str, shown: str) -> None:

@@ -86,9 +86,11 @@ def wheel(backend: str, sdist: Path) -> Path:
 
 def test_sdist_holds_the_project(sdist: Path) -> None:
     found = {p.relative_to(sdist).as_posix() for p in sdist.rglob("*") if p.is_file()}
-    alone = "LICENSE README.md CHANGELOG.md CONTRIBUTING.md Makefile Dockerfile pyproject.toml"
+    alone = (
+        "LICENSE README.md CHANGELOG.md CONTRIBUTING.md Makefile Dockerfile pyproject.toml .ci/run"
+    )
     expected = MODULES | TEMPLATES | files_of("tests") | set(alone.split())
-    assert found - {"PKG-INFO", ".gitignore", "templates/.keep"} == expected
+    assert found - {"PKG-INFO", ".gitignore"} == expected
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
