@@ -78,16 +78,17 @@ def _system(captured: Captured) -> str:
 
 def _notable(captured: Captured) -> list[str]:
     """The packages a person asks about first: packed, unproved, edited."""
-    machine = captured.lock.machine
-    lines = [
-        f"    packed    {package.name}: {package.facts.evidence}"
-        for package in captured.lock.packages
-        if package.facts.proof == "packed"
-    ]
+    lock = captured.lock
+    machine = lock.machine
+    packed = [package for package in lock.packages if package.facts.proof == "packed"]
+    lines = [f"    packed    {package.name}: {package.facts.evidence}" for package in packed]
+    # Why a package is packed has been said then; its findings in the lock say it file by file.
+    told = {f"{lock.site_of(package)}/{package.facts.info}" for package in packed}
     lines += [f"    unproved  {lost.name}: {lost.reason}" for lost in machine.unproved]
     lines += [
         f"    {finding.kind}  {finding.place}: {finding.detail}".rstrip(": ")
         for finding in machine.findings
+        if finding.kind not in {"edited-files", "missing-files"} or finding.place not in told
     ]
     shown = [_cut(line) for line in lines[:12]]
     if len(lines) > len(shown):
@@ -143,9 +144,16 @@ def built_text(built: Built, next_step: str) -> str:
     from envfreeze.diff import report
 
     if built.difference.equal:
-        equal = f"verified: {_plural(built.packages, 'package')} equal to the lock"
+        equal = f"verified: {_what(built)} equal to the lock"
         return f"  {_line(built.place)}  {equal}\n  next: {_line(next_step)}\n"
     return f"  {_line(built.place)}  NOT verified\n" + report.as_text(built.difference)
+
+
+def _what(built: Built) -> str:
+    packages = _plural(built.packages, "package")
+    if not built.files:
+        return packages
+    return f"{packages} and {_plural(built.files, 'file')} that none owns"
 
 
 def _plural(count: int, word: str) -> str:

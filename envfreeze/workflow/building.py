@@ -49,7 +49,13 @@ class Built:
 
     place: str
     packages: int
+    files: int
+    """Files that no distribution owns."""
     difference: comparing.Difference
+
+
+def _unowned(lock: Lock) -> int:
+    return sum(len(site.files) for site in lock.machine.loose)
 
 
 def _fetch(
@@ -79,7 +85,9 @@ def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Cont
     result = venv.build(plan, context.progress)
     target = local.LocalTarget(python=str(result), described=str(into), own=False)
     difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
-    return Built(place=str(into), packages=len(lock.packages), difference=difference)
+    return Built(
+        place=str(into), packages=len(lock.packages), files=_unowned(lock), difference=difference
+    )
 
 
 def _check_complete(lock: Lock) -> None:
@@ -135,7 +143,12 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
         with context.progress.task("image"):
             docker.build_image(engine, directory, docker_options)
     difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
-    return Built(place=docker_options.tag, packages=len(lock.packages), difference=difference)
+    return Built(
+        place=docker_options.tag,
+        packages=len(lock.packages),
+        files=_unowned(lock),
+        difference=difference,
+    )
 
 
 def _scratch(context: Context) -> Path:

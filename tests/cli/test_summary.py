@@ -154,11 +154,13 @@ def test_json_of_a_capture() -> None:
 
 def test_what_was_built() -> None:
     equal = Difference(before="env.lock", after="/v", changes=[])
-    text = summary.built_text(Built(place="re\nbuilt", packages=1, difference=equal), "x/python")
+    text = summary.built_text(
+        Built(place="re\nbuilt", packages=1, files=0, difference=equal), "x/python"
+    )
     assert text == "  re\\nbuilt  verified: 1 package equal to the lock\n  next: x/python\n"
     change = Change(layer="packages", kind="removed", name="demo", before="1.0")
     differs = Difference(before="env.lock", after="/v", changes=[change])
-    text = summary.built_text(Built(place="v", packages=2, difference=differs), "")
+    text = summary.built_text(Built(place="v", packages=2, files=0, difference=differs), "")
     assert text.splitlines()[:2] == ["  v  NOT verified", "1 difference: env.lock -> /v"]
 
 
