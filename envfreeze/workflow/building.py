@@ -73,6 +73,7 @@ def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Cont
     :raises EnvfreezeError: it could not be built; *into* is as it was.
     """
     from envfreeze.build import pythons, venv
+    from envfreeze.build.place import remove_tree
 
     lock = load(lock_path)
     _check_complete(lock)
@@ -84,7 +85,12 @@ def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Cont
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
     result = venv.build(plan, context.progress)
     target = local.LocalTarget(python=str(result), described=str(into), own=False)
-    difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
+    try:
+        difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
+    except KeyboardInterrupt:
+        # Whole, but not verified: nobody should take it for a finished build.
+        remove_tree(into.absolute())
+        raise
     return Built(
         place=str(into), packages=len(lock.packages), files=_unowned(lock), difference=difference
     )

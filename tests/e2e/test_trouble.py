@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -121,7 +121,10 @@ def test_a_full_disk(env: Path, lock: Path, small_disk: Path, tmp_path: Path) ->
     assert not (tmp_path / "x.lock").exists()
 
 
-def _interrupt(arguments: list[str | Path], env: dict[str, str], after: float, how: int) -> int:
+def _interrupt(
+    arguments: list[str | Path], env: dict[str, str], begun: Callable[[], bool], after: float
+) -> int | None:
+    """The exit code of a command that got Ctrl-C *after* seconds of work; None: it was faster."""
     process = subprocess.Popen(
         [sys.executable, "-m", "envfreeze", *map(str, arguments)],
         env={**os.environ, **env},
@@ -129,11 +132,17 @@ def _interrupt(arguments: list[str | Path], env: dict[str, str], after: float, h
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    deadline = time.monotonic() + 60
+    while not begun() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
     time.sleep(after)
-    assert process.poll() is None, process.communicate()[1].decode()
-    process.send_signal(how)
-    _, said = process.communicate(timeout=30)
+    ended = process.poll() is not None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
     assert b"Traceback" not in said, said.decode()
+    if ended:
+        assert process.returncode == 0, said.decode()
+        return None
     return process.returncode
 
 
@@ -148,7 +157,8 @@ def test_control_c_in_a_capture_leaves_the_old_lock(env: Path, tmp_path: Path) -
             "PIP_FIND_LINKS": "",
             "ENVFREEZE_CACHE_DIR": str(tmp_path / "cache"),
         }
-        code = _interrupt(["capture", env, "-o", tmp_path / "env.lock"], nowhere, 3, signal.SIGINT)
+        arguments: list[str | Path] = ["capture", env, "-o", tmp_path / "env.lock"]
+        code = _interrupt(arguments, nowhere, lambda: bool(index.requests), 0.2)
     assert code == 130
     assert (tmp_path / "env.lock").read_text() == "the old one"
     _is_alone(tmp_path, "wheels", "env.lock", "cache")
@@ -156,10 +166,16 @@ def test_control_c_in_a_capture_leaves_the_old_lock(env: Path, tmp_path: Path) -
 
 def test_control_c_in_a_build_leaves_nothing(lock: Path, tmp_path: Path) -> None:
     into = tmp_path / "v"
-    for after in (0.7, 1.0, 1.5):
-        code = _interrupt(["build", lock, "--into", into], {}, after, signal.SIGINT)
-        assert code == 130
-        assert not into.exists()
+    codes = set()
+    for after in (0.0, 0.3, 0.8):
+        code = _interrupt(["build", lock, "--into", into], {}, into.exists, after)
+        if code is None:
+            shutil.rmtree(into)
+        else:
+            assert not into.exists()
+        codes.add(code)
+    assert 130 in codes
+    assert codes <= {130, None}
 
 
 def test_a_killed_build_is_made_again(lock: Path, tmp_path: Path) -> None:
