@@ -1,6 +1,6 @@
 """``python -m envfreeze``."""
 
-from envfreeze.cli.main import run
+from envfreeze.cli.main import main
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -107,7 +107,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "envfreeze/py.typed" in found
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert "envfreeze = envfreeze.cli.main:run" in points
+    assert "envfreeze = envfreeze.cli.main:main" in points
     assert "Apache License" in license_text
 
 
