@@ -39,6 +39,7 @@ from installer.scripts import Script
 from installer.sources import WheelContentElement, WheelSource
 from installer.utils import Scheme, construct_record_file
 
+from envfreeze.build.patches import Patches
 from envfreeze.errors import ArtifactError, LockError
 from envfreeze.model.identity import normalize
 from envfreeze.model.lock import LooseSite, Package, PackageFacts, is_inside
@@ -244,6 +245,7 @@ class Placement(WheelDestination):
     package: Package
     schemes: dict[str, str]
     python: str
+    patches: Patches
     unheld: list[tuple[Scheme, str, str]] = field(default_factory=list)
     """``(scheme, path, sha256 as in RECORD)`` that the wheel names and does not hold."""
     _wrappers: set[str] = field(default_factory=set)
@@ -255,6 +257,8 @@ class Placement(WheelDestination):
         self._yielded = {
             posixpath.join(roots[scheme], path) for scheme, _, path in keys if scheme in roots
         }
+        edited = [(key, *key.split("/", 1)) for key in self.patches.keys]
+        self._edited = {posixpath.join(roots[scheme], path): key for key, scheme, path in edited}
 
     def _path(self, scheme: str, path: str) -> str:
         root = self.schemes[scheme].rstrip("/")
@@ -272,13 +276,32 @@ class Placement(WheelDestination):
         name = os.fspath(path)
         target = self._path(scheme, name)
         content: Any = stream
+        if scheme == "scripts" and name in self._wrappers:
+            return RecordEntry(name, None, None)
+        if target in self._edited:
+            return self._put_edited(scheme, name, target, stream)
         if scheme == "scripts":
-            if name in self._wrappers:
-                return RecordEntry(name, None, None)
             content = _with_shebang(stream, self.python, keep=self._keeps_arguments())
         if target in self._yielded:
             return _entry(name, *_copy(content, None))
         return self._put(name, target, content, is_executable or scheme == "scripts")
+
+    def _put_edited(self, scheme: Scheme, name: str, target: str, stream: BinaryIO) -> RecordEntry:
+        """What was made of the file goes in; RECORD goes on naming what the wheel brought, as
+        it did where it was captured."""
+        keep = self._keeps_arguments()
+        original = _with_shebang(stream, self.python, keep=keep) if scheme == "scripts" else stream
+        entry = _entry(name, *_copy(original, None))
+        stream.seek(0)
+        key = self._edited[target]
+        patched = self.patches.patched(key, stream)
+        if patched is not None:
+            with patched:
+                content: Any = patched
+                if key.startswith("scripts/"):
+                    content = _with_shebang(cast("BinaryIO", patched), self.python, keep=True)
+                self.sink.put(target, content, executable=self.patches[key].executable)
+        return entry
 
     def _keeps_arguments(self) -> bool:
         """pip and ``installer`` replace the whole first line of a script; uv keeps what follows
@@ -506,7 +529,9 @@ _DAMAGE = (
 """What zipfile and ``installer`` raise at a wheel that is none."""
 
 
-def place_package(package: Package, wheel: Path, sink: Sink, schemes: Schemes) -> None:
+def place_package(
+    package: Package, wheel: Path, sink: Sink, schemes: Schemes, patch: Path | None = None
+) -> None:
     """Place one package from its (already hash-checked) wheel.
 
     INSTALLER, REQUESTED and direct_url.json come back as they were.
@@ -529,10 +554,13 @@ def place_package(package: Package, wheel: Path, sink: Sink, schemes: Schemes) -
         extra["direct_url.json"] = facts.direct_url.encode()
     name = facts.info.removesuffix(".dist-info").partition("-")[0] or normalize(package.name)
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            Patches(facts.edits, patch) as patches,
+        ):
             source = _Source(archive, facts)
             placement = Placement(
-                sink, package, schemes.of(name), schemes.python, list(source.unheld())
+                sink, package, schemes.of(name), schemes.python, patches, list(source.unheld())
             )
             install(source, placement, extra)
     except LockError:
@@ -545,6 +573,12 @@ def place_package(package: Package, wheel: Path, sink: Sink, schemes: Schemes) -
             f"{package.artifact.filename} cannot be placed: {cause}",
             hint="It has the bytes that the lock names: the lock or the wheel is at fault.",
         ) from error
+
+
+def patch_of(package: Package, files: Mapping[str, Path]) -> Path | None:
+    """The archive of the edits of *package* among the fetched *files*."""
+    patch = package.facts.patch
+    return None if patch is None else files[patch.sha256]
 
 
 def place_loose(site: LooseSite, archive: Path, sink: Sink, directory: str) -> None:
@@ -613,7 +647,8 @@ def place_parallel(
         if stop.is_set():
             return
         try:
-            place_package(package, wheels[package.artifact.sha256], sink, schemes)
+            wheel, patch = wheels[package.artifact.sha256], patch_of(package, wheels)
+            place_package(package, wheel, sink, schemes, patch)
         except BaseException:
             stop.set()
             raise

@@ -44,7 +44,9 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         with progress.task("place", len(lock.packages)) as advance:
             for package in lock.packages:
                 wheel = artifacts[package.artifact.sha256]
-                place.place_package(package, wheel, sink, schemes[lock.site_of(package)])
+                patch = place.patch_of(package, artifacts)
+                here = schemes[lock.site_of(package)]
+                place.place_package(package, wheel, sink, here, patch)
                 advance(1)
         for loose in lock.machine.loose:
             if loose.archive is not None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envfreeze.errors import printable
+from envfreeze.model.lock import Package
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
     from envfreeze.workflow import Built, Captured
 
-_ORDER = ("proved", "packed", "kept as files", "unproved", "shadowed")
+_ORDER = ("proved", "patched", "packed", "kept as files", "unproved", "shadowed")
 
 
 def capture_text(captured: Captured, output: Path, seconds: float) -> str:
@@ -84,6 +85,9 @@ def _notable(captured: Captured) -> list[str]:
     lines = [f"    packed    {package.name}: {package.facts.evidence}" for package in packed]
     # Why a package is packed has been said then; its findings in the lock say it file by file.
     told = {f"{lock.site_of(package)}/{package.facts.info}" for package in packed}
+    patched = [package for package in lock.packages if package.facts.edits]
+    lines += [f"    patched   {package.name}: {_edits(package)}" for package in patched]
+    told |= {f"{lock.site_of(package)}/{package.facts.info}" for package in patched}
     lines += [f"    unproved  {lost.name}: {lost.reason}" for lost in machine.unproved]
     lines += [
         f"    {finding.kind}  {finding.place}: {finding.detail}".rstrip(": ")
@@ -94,6 +98,13 @@ def _notable(captured: Captured) -> list[str]:
     if len(lines) > len(shown):
         shown.append(f"    ... and {len(lines) - len(shown)} more; the lock names each")
     return shown
+
+
+def _edits(package: Package) -> str:
+    """What somebody changed in a package since it was installed."""
+    edits = package.facts.edits
+    names = ", ".join(edit.path for edit in edits[:3]) + (", ..." if len(edits) > 3 else "")
+    return f"{_plural(len(edits), 'file')} changed since it was installed: {names}"
 
 
 def _cut(line: str, width: int = 150) -> str:

@@ -34,6 +34,8 @@ Proof = Literal["proved", "packed"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _DEBIAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*")
+_EDIT_SCHEMES = frozenset({"site", "scripts", "headers", "data"})
+_PLAIN_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f]")
 
 
@@ -65,6 +67,20 @@ class Artifact(Kebab, frozen=True, kw_only=True):
         return (self.url or self.path or "").split("#")[0].split("?")[0].rsplit("/", 1)[-1]
 
 
+class Edit(Kebab, frozen=True, kw_only=True):
+    """A file that is not as its wheel has it."""
+
+    path: str
+    """``scheme/path``, as in a Row."""
+    kind: Literal["text", "file", "deleted"]
+    """``text``: a section of the patch; ``file``: kept whole; ``deleted``: not placed."""
+    before: str | None = None
+    """sha256 of the wheel's member, where it was read; a ``text`` always has it."""
+    after: str | None = None
+    """sha256 of what is placed; a script's with ``#!python`` in its first line."""
+    executable: bool = False
+
+
 class PackageFacts(Kebab, frozen=True, kw_only=True):
     """``[packages.tool.envfreeze]``: the proof, and what the rebuild puts back."""
 
@@ -87,6 +103,10 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     yields: list[str] = []
     """``scheme/path`` of files that another distribution overwrote: placed by that one. A packed
     wheel does not hold them."""
+    edits: list[Edit] = []
+    """What somebody changed in the files since they were installed, by path."""
+    patch: Artifact | None = None
+    """The archive with the bytes of :attr:`edits`; None: there are none, or only deletions."""
 
 
 class PackageTool(Kebab, frozen=True, kw_only=True):
@@ -111,6 +131,12 @@ class Package(Kebab, frozen=True, kw_only=True):
     def artifact(self) -> Artifact:
         """The one file that this package is placed from."""
         return self.archive if self.archive is not None else self.wheels[0]
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """What a rebuild needs of it: :attr:`artifact`, and the patch over it."""
+        patch = self.facts.patch
+        return [self.artifact] if patch is None else [self.artifact, patch]
 
 
 class Unproved(Kebab, frozen=True, kw_only=True):
@@ -222,9 +248,23 @@ class Lock(Kebab, frozen=True, kw_only=True):
         return package.facts.site or self.machine.interpreter.facts.purelib
 
 
+def edit_problem(edit: Edit) -> str | None:
+    """Why *edit* must not be used, or None."""
+    scheme, _, path = edit.path.partition("/")
+    if scheme not in _EDIT_SCHEMES or not is_inside(path) or not _PLAIN_PATH.fullmatch(edit.path):
+        return "it leads out of its directory"
+    if any(d is not None and not _SHA256.fullmatch(d) for d in (edit.before, edit.after)):
+        return "its sha256 is not 64 hexadecimal digits"
+    if (edit.after is None) != (edit.kind == "deleted"):
+        return "only a deleted file has no content"
+    if edit.kind == "text" and edit.before is None:
+        return "a patch needs the sha256 that it is made for"
+    return None
+
+
 def artifacts(lock: Lock) -> list[Artifact]:
     """Every artifact that a rebuild needs, in the lock's order."""
-    found = [package.artifact for package in lock.packages]
+    found = [artifact for package in lock.packages for artifact in package.artifacts]
     found += [site.archive for site in lock.machine.loose if site.archive]
     found += [package.artifact for package in lock.machine.system.packages]
     if lock.machine.interpreter.archive:
@@ -232,7 +272,9 @@ def artifacts(lock: Lock) -> list[Artifact]:
     return found
 
 
-INLINE = frozenset({"wheels", "archive", "artifact", "files", "hashes", "wrapper-copies"})
+INLINE = frozenset(
+    {"wheels", "archive", "artifact", "edits", "files", "hashes", "patch", "wrapper-copies"}
+)
 """Tables that are written on one line, so that a package is one short block."""
 
 
@@ -346,6 +388,16 @@ def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]
     facts = package.facts
     if not _is_file_name(facts.info):
         yield f"{place}.tool.envfreeze.info", "it is not a file name"
+    if facts.patch is not None:
+        yield from _artifact_problems(facts.patch, f"{place}.tool.envfreeze.patch")
+    if (facts.patch is None) != all(edit.kind == "deleted" for edit in facts.edits):
+        yield f"{place}.tool.envfreeze.patch", "it must be there for edits that bring bytes"
+    seen: set[str] = set()
+    for position, edit in enumerate(facts.edits):
+        problem = "it is edited twice" if edit.path in seen else edit_problem(edit)
+        seen.add(edit.path)
+        if problem:
+            yield f"{place}.tool.envfreeze.edits[{position}] ({edit.path})", problem
     for original, copies in facts.wrapper_copies.items():
         if not all(map(_is_file_name, (original, *copies))):
             yield f"{place}.tool.envfreeze.wrapper-copies", "one of them is not a file name"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from envfreeze.errors import ArtifactError, printable
 from envfreeze.model.identity import (
@@ -35,11 +38,12 @@ from envfreeze.model.lock import (
 from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.progress import Progress
-from envfreeze.resolve import pack, trees
+from envfreeze.resolve import pack, patches, trees
 from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
-from envfreeze.resolve.wheels import NotProved, Verdict, WheelProof, prove_all
+from envfreeze.resolve.patches import Patched
+from envfreeze.resolve.wheels import NotProved, Prover, Verdict, WheelProof, prove_all
 from envfreeze.store import Cache, Sidecar, kept
 
 
@@ -62,7 +66,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     """
     seen = survey(snapshot)
     trees.remember(seen.seen, means.cache)
-    verdicts = _prove(seen, snapshot, means)
+    verdicts = _prove_edited(seen.seen, _prove(seen, snapshot, means), snapshot, means)
     made = _Packages(snapshot, means)
     with means.progress.task("pack", len(seen.seen)) as advance:
         for item, verdict in zip(seen.seen, verdicts, strict=True):
@@ -101,6 +105,35 @@ def _prove(seen: Survey, snapshot: Snapshot, means: Means) -> list[Verdict]:
             yields=[frozenset(item.yields) for item in seen.seen],
             accepts=Accepts(snapshot),
         )
+
+
+def _prove_edited(
+    items: list[Seen], verdicts: list[Verdict], snapshot: Snapshot, means: Means
+) -> list[Verdict | Patched]:
+    """What is not its wheel as it lies here is tried again without its edited files."""
+    done: list[Verdict | Patched] = list(verdicts)
+    edited = [
+        place
+        for place, item in enumerate(items)
+        if isinstance(verdicts[place], NotProved) and (item.edited or item.missing)
+    ]
+    accepts = Accepts(snapshot)
+    prover = Prover(index=means.index, cache=means.cache, offline=means.offline, accepts=accepts)
+    again = prove_all(
+        [items[place].dist for place in edited],
+        means.index,
+        means.cache,
+        offline=means.offline,
+        yields=[patches.by_claim(items[place]) for place in edited],
+        accepts=accepts,
+    )
+    layouts = {site.path: pack.layout(site, snapshot.interpreter) for site in snapshot.sites}
+    for place, proof in zip(edited, again, strict=True):
+        item = items[place]
+        if isinstance(proof, WheelProof):
+            with contextlib.suppress(ArtifactError):  # A file changed: packing will tell.
+                done[place] = patches.keep(item, proof, prover, layouts[item.dist.site])
+    return done
 
 
 class Accepts:
@@ -148,19 +181,37 @@ class _Packages:
         self.unproved: list[Unproved] = []
         self.findings: list[Finding] = []
 
-    def add(self, item: Seen, verdict: Verdict) -> None:
+    def add(self, item: Seen, verdict: Verdict | Patched) -> None:
         self._report(item)
+        if isinstance(verdict, Patched):
+            if verdict.archive is not None and not self._means.pack:
+                verdict = NotProved(reason="some of its files were edited")
+            else:
+                self._add(item, verdict.proof, verdict)
+                return
+        self._add(item, verdict, None)
+
+    def _add(self, item: Seen, verdict: Verdict, patched: Patched | None) -> None:
         if isinstance(verdict, WheelProof):
             if verdict.candidate.local and not self._means.pack:
                 self.unproved.append(self._unproved(item, "its wheel is a file of this machine"))
             else:
-                self.packages.append(self._proved(item, verdict))
+                self.packages.append(self._with_edits(self._proved(item, verdict), patched))
             return
         packed = self._packed(item, verdict) if self._means.pack else None
         if packed is not None:
             self.packages.append(packed)
         else:
             self.unproved.append(self._unproved(item, verdict.reason))
+
+    def _with_edits(self, package: Package, patched: Patched | None) -> Package:
+        if patched is None:
+            return package
+        archive = None
+        if patched.archive is not None:
+            archive = kept(self._means.cache, self._means.sidecar, patched.archive, "edits.zip")
+        facts = msgspec.structs.replace(package.facts, edits=list(patched.edits), patch=archive)
+        return msgspec.structs.replace(package, tool=PackageTool(envfreeze=facts))
 
     def _proved(self, item: Seen, proof: WheelProof) -> Package:
         candidate = proof.candidate
@@ -524,7 +575,9 @@ OPEN = frozenset(
 
 
 def _count(lock: Lock, seen: Survey) -> Counter[str]:
-    counts: Counter[str] = Counter(package.facts.proof for package in lock.packages)
+    counts: Counter[str] = Counter(
+        "patched" if package.facts.edits else package.facts.proof for package in lock.packages
+    )
     counts["kept as files"] = len(lock.machine.loose_dists)
     counts["unproved"] = len(lock.machine.unproved)
     counts["shadowed"] = len(seen.shadowed)

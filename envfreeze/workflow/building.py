@@ -79,7 +79,7 @@ def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Cont
     _check_complete(lock)
     venv.check_place(into)
     python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
-    wanted = [package.artifact for package in lock.packages]
+    wanted = [artifact for package in lock.packages for artifact in package.artifacts]
     wanted += [site.archive for site in lock.machine.loose if site.archive is not None]
     artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())

@@ -146,7 +146,14 @@ def test_json_of_a_capture() -> None:
         "hermetic": True,
         "target": "/p/bin/python",
         "found": 3,
-        "counts": {"proved": 2, "packed": 1, "kept as files": 0, "unproved": 0, "shadowed": 0},
+        "counts": {
+            "proved": 2,
+            "patched": 0,
+            "packed": 1,
+            "kept as files": 0,
+            "unproved": 0,
+            "shadowed": 0,
+        },
         "packed_bytes": 1_234_567,
         "problems": [],
     }

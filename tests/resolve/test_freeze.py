@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +110,7 @@ def add_up(frozen: Frozen) -> None:
     lock = frozen.lock
     counts = frozen.counts
     assert frozen.found == sum(counts.values())
-    assert counts["proved"] + counts["packed"] == len(lock.packages)
+    assert counts["proved"] + counts["packed"] + counts["patched"] == len(lock.packages)
     assert counts["unproved"] == len(lock.machine.unproved)
     text = model.dumps(lock)
     Pylock.from_dict(model.parse(text)).validate()
@@ -452,7 +454,9 @@ def test_edited_and_missing_files_are_named(here: Setting) -> None:
     assert details["edited-files"] == "1 file not as its RECORD says: site/demo.py"
     assert details["missing-files"].startswith("8 files in its RECORD but not on the disk: ")
     assert details["missing-files"].endswith(", ...")
-    assert frozen.counts["packed"] == 1
+    assert frozen.counts["patched"] == 1
+    kinds_of = {edit.kind for edit in package(frozen, "demo").facts.edits}
+    assert kinds_of == {"deleted", "text"}
 
 
 def test_copies_of_wrappers(here: Setting) -> None:
@@ -530,3 +534,120 @@ def test_what_is_open_is_a_lock_of_its_own(here: Setting) -> None:
     assert lock.packages == []
     assert lock.machine.hermetic
     assert lock.requires_python == "=={}.{}.*".format(*map(int, envs.VERSION.split(".")[:2]))
+
+
+# --- files that somebody changed -----------------------------------------------------------
+
+BODY = "".join(f"x{n} = {n}\n" for n in range(80))
+
+
+def _edit(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+def _replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda content: content.replace(old, new, 1)
+
+
+def _appended(more: bytes) -> Callable[[bytes], bytes]:
+    return lambda content: content + more
+
+
+def _install(how: str, here: Setting, *wheels: Path) -> None:
+    """Install by the tool *how*, one after the other."""
+    python = here.env / "bin/python"
+    for wheel in wheels:
+        name = wheel.name.partition("-")[0]
+        if how == "ours":
+            envs.install(wheel, here.env)
+            continue
+        pip = ["-m", "pip", "--python", python, "install", "--no-compile"]
+        uv = ["-m", "uv", "pip", "install", "--python", python, "--no-cache", "--link-mode", "copy"]
+        command = [sys.executable, *(pip if how == "pip" else uv), "--quiet"]
+        subprocess.run([*command, "--index-url", here.server.url, name], check=True)
+
+
+def _edit_everything(env: Path) -> None:
+    seven = _replaced(b"x7 = 7\n", b"x7 = 'seven'\n")
+    demo = env / envs.SITE / "demo"
+    _edit(demo / "__init__.py", seven)
+    _edit(demo / "na\u00efve.py", seven)
+    _edit(demo / "crlf.py", lambda content: content.replace(b"x7 = 7\r\n", b"x7 = 7\n")[:-2])
+    _edit(demo / "fast.so", _appended(b"\1"))
+    _edit(demo / "empty.py", _appended(b"now = 1\n"))
+    shutil.rmtree(demo / "tests")
+    _edit(env / "bin/run", seven)
+    _edit(env / "bin/run2", _replaced(b"\n", b" -s\n"))
+    _edit(env / "bin/sh", _replaced(b"true\n", b"false\n"))
+    _edit(env / "bin/bin", _appended(b"\1"))
+    for name in ("bin/tool", "share/demo.txt"):
+        _edit(env / name, _appended(b"more\n"))
+    info = env / envs.SITE / "demo-1.0.dist-info"
+    _edit(info / "METADATA", _appended(b"Summary: edited\n"))
+    _edit(info / "entry_points.txt", _appended(b"more = demo:main\n"))
+    for header in env.rglob("demo.h"):
+        _edit(header, _appended(b"more\n"))
+
+
+def _files(env: Path, ours: bool) -> dict[str, bytes]:
+    """What must come back byte for byte, but for the installer's own files and wrappers."""
+    left_out = ("activate", "Activate", ".lock", *(() if ours else ("demo",)))
+    own = {"RECORD", "pyvenv.cfg", "REQUESTED", "direct_url.json"}
+    return {
+        path.relative_to(env).as_posix(): path.read_bytes().replace(str(env).encode(), b"ENV")
+        for path in env.rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not path.name.startswith(left_out)
+        and path.name not in own
+    }
+
+
+@pytest.mark.parametrize("how", ["pip", "ours", "uv"])
+def test_changed_files_are_a_patch_over_the_proved_wheel(here: Setting, how: str) -> None:
+    files = {
+        "demo/__init__.py": BODY + "def main(): print('hi')\n",
+        "demo/crlf.py": BODY.replace("\n", "\r\n"),
+        "demo/fast.so": b"\0" * 5000,
+        "demo/tests/a.py": "1",
+        "demo/tests/b.py": "2",
+        "demo-1.0.data/platlib/demo/plat.py": BODY,
+        "demo/empty.py": "",
+        "demo/na\u00efve.py": BODY,
+    }
+    scripts = {
+        "run": "#!python -E\n" + BODY,
+        "run2": "#!python\n" + BODY,
+        "sh": "#!/bin/sh\n" + "true\n" * 60,
+        "bin": b"\x7fELF" + b"\0" * 900,
+    }
+    demo = here.wheel(
+        "demo",
+        files,
+        scripts=scripts,
+        data={"share/demo.txt": BODY, "bin/tool": BODY, "include/demo/api.h": BODY},
+        headers={"demo.h": BODY},
+        entry_points="[console_scripts]\ndemo = demo:main\n",
+    )
+    other = here.wheel("other", {"demo/plat.py": "other's", "other.py": ""})
+    _install(how, here, demo, other)
+    _edit_everything(here.env)
+    frozen = here.freeze()
+    add_up(frozen)
+    first = package(frozen, "demo").facts
+    assert first.proof == "proved"
+    assert {edit.kind for edit in first.edits} == {"text", "file", "deleted"}
+    assert model.loads(model.dumps(frozen.lock)) == frozen.lock
+    assert first.patch is not None
+    archive = here.cache.find(first.patch.sha256)
+    assert archive is not None
+    assert str(here.env).encode() not in archive.read_bytes()
+    into = rebuilt(here, frozen)
+    again = envs.look(into)
+    difference = compare(view.of_lock(frozen.lock, "l"), view.of_snapshot(again, "s"), LAYERS)
+    assert difference.equal, difference.changes
+    before, after = _files(here.env, how == "ours"), _files(into, how == "ours")
+    assert {name for name in before if after.get(name) != before[name]} == set()
+    second = package(here.freeze(snapshot=again), "demo").facts
+    assert second.edits == first.edits
+    assert second.patch == first.patch
