@@ -13,8 +13,11 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +28,17 @@ from envfreeze.model.lock import Artifact, Lock, artifacts
 
 CHUNK = 1 << 20
 
+TOUCH_AFTER = 3600.0
+"""Seconds after which a use is written down again, as the entry's modification time. Many file
+systems keep no access times (noatime), or are told of reads that are no use (a backup)."""
+
+STALE = 86400.0
+"""Seconds after which a temporary file is taken for the leaving of a killed run."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHARD = re.compile(r"[0-9a-f]{2}")
+_KIND = re.compile(r"[a-z][a-z-]*")
+_BLOBS, _SCRATCH, _TEMPORARY = "blobs", "scratch", ".new."
 
 
 @contextlib.contextmanager
@@ -114,6 +127,23 @@ class BlobWriter:
         return self._digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One file of the cache, or a directory of its scratch place."""
+
+    path: Path
+    kind: str
+    """``blobs``, the kind of a note, or ``temporary``."""
+    size: int
+    used: float
+    """When it was last stored or used, seconds since 1970; at most an hour too early."""
+
+    @property
+    def sha256(self) -> str:
+        """What a blob is called."""
+        return self.path.name
+
+
 class Cache:
     """The user's cache: whole artifacts by sha256, and small notes by key."""
 
@@ -129,12 +159,13 @@ class Cache:
             return None
         path = self._blob(sha256)
         try:
-            actual = path.stat().st_size
+            found = path.stat()
         except OSError:
             return None
-        if size is not None and actual != size:
+        if size is not None and found.st_size != size:
             self.discard(sha256)
             return None
+        _touch(path, found.st_mtime)
         return path
 
     def discard(self, sha256: str) -> None:
@@ -180,10 +211,15 @@ class Cache:
 
     def read_note(self, kind: str, key: str) -> bytes | None:
         """A small remembered document, or None. *key* is a hex digest."""
+        path = self._note(kind, key)
         try:
-            return self._note(kind, key).read_bytes()
+            with path.open("rb") as file:
+                data = file.read()
+                used = os.fstat(file.fileno()).st_mtime
         except OSError:
             return None
+        _touch(path, used)
+        return data
 
     def has_note(self, kind: str, key: str) -> bool:
         """Whether something is remembered under *key*."""
@@ -203,6 +239,110 @@ class Cache:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name)  # noqa: PTH108
                 raise
+
+    def entries(self) -> Iterator[Entry]:
+        """Every blob and note, in no order. What is not called like one is nobody's business:
+        the directory may have been chosen badly."""
+        for place in _directories(self.root, _KIND):
+            if place.name == _SCRATCH:
+                continue
+            blobs = place.name == _BLOBS
+            for shard in _directories(place, _SHARD):
+                for file in _scan(shard):
+                    name = file.name if blobs else file.name.removesuffix(".json")
+                    suffix = "" if blobs else ".json"
+                    if _DIGEST.fullmatch(name) and file.name == name + suffix:
+                        entry = _entry(file, place.name)
+                        if entry is not None:
+                            yield entry
+
+    def leftovers(self, now: float | None = None) -> Iterator[Entry]:
+        """What killed runs left: temporary files, and build contexts, older than a day."""
+        limit = (time.time() if now is None else now) - STALE
+        for place in _directories(self.root, _KIND):
+            if place.name == _SCRATCH:
+                found = [file for file in _scan(place) if file.name.startswith("envfreeze-")]
+            else:
+                inside = [place, *_directories(place, _SHARD)]
+                found = [
+                    file
+                    for directory in inside
+                    for file in _scan(directory)
+                    if file.name.startswith(_TEMPORARY) and not file.is_dir(follow_symlinks=False)
+                ]
+            for file in found:
+                entry = _entry(file, "temporary", directory=place.name == _SCRATCH)
+                if entry is not None and entry.used < limit:
+                    yield entry
+
+    def is_whole(self, entry: Entry) -> bool | None:
+        """Whether a blob has the bytes that its name promises; None: it has gone meanwhile."""
+        try:
+            return hash_file(entry.path)[0] == entry.sha256
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return False
+
+    def remove(self, entry: Entry) -> bool:
+        """Remove an entry, unless it was used since it was listed; whether it was removed.
+
+        Directories stay: another run may be about to rename a file into them.
+        """
+        try:
+            found = entry.path.lstat()
+            if found.st_mtime > entry.used:
+                return False
+            if stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(entry.path)
+            else:
+                entry.path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _touch(path: Path, used: float) -> None:
+    now = time.time()
+    if now - used > TOUCH_AFTER:
+        with contextlib.suppress(OSError):
+            os.utime(path, (now, now))
+
+
+def _scan(directory: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as found:
+            return list(found)
+    except OSError:
+        return []
+
+
+def _directories(place: Path, called: re.Pattern[str]) -> Iterator[Path]:
+    """The directories in *place* with such a name; no link is followed."""
+    for entry in _scan(place):
+        if called.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+            yield Path(entry.path)
+
+
+def _entry(file: os.DirEntry[str], kind: str, *, directory: bool = False) -> Entry | None:
+    try:
+        found = file.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    is_directory = stat.S_ISDIR(found.st_mode)
+    if is_directory != directory or not (is_directory or stat.S_ISREG(found.st_mode)):
+        return None
+    size = _size_below(file.path) if is_directory else found.st_size
+    return Entry(path=Path(file.path), kind=kind, size=size, used=found.st_mtime)
+
+
+def _size_below(directory: str) -> int:
+    total = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+    return total
 
 
 def default_root() -> Path:

@@ -15,6 +15,7 @@ from envfreeze import __version__
 from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
 
 if TYPE_CHECKING:
+    from envfreeze.build.sync import SyncPlan
     from envfreeze.diff.compare import Difference
     from envfreeze.workflow import Built, Context, ImageOptions
 
@@ -40,6 +41,7 @@ Rehash = Annotated[
 ]
 TARGET = "The active environment, or a path to an interpreter, a venv or a prefix."
 COMPARABLE = TARGET[:-1] + ", or image:REF."
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
 LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
 
 
@@ -62,8 +64,9 @@ def guarded(command: Callable[[], object]) -> int:
         if error.hint:
             typer.echo(f"  {error.hint}".replace("\n", "\n  "), err=True)
         return int(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("envfreeze: interrupted; nothing was left half-written", err=True)
+    except KeyboardInterrupt as stop:
+        said = str(stop) or "nothing was left half-written"
+        typer.echo(f"envfreeze: interrupted; {printable(said)}", err=True)
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone; there is nobody to tell.
@@ -78,12 +81,15 @@ def guarded(command: Callable[[], object]) -> int:
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
     """Register *function* as a command, guarded."""
+    return app.command()(_guard(function))
 
+
+def _guard(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def guard(**given: object) -> None:
         raise typer.Exit(guarded(lambda: function(**given)))
 
-    return app.command()(guard)
+    return guard
 
 
 @app.callback()
@@ -122,6 +128,12 @@ def capture(
         bool, typer.Option("--strict", help="Fail unless everything is proved or packed.")
     ] = False,
     rehash: Rehash = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Leave this out, with what only it needs; may be repeated."
+        ),
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -133,7 +145,9 @@ def capture(
     from envfreeze.model.lock import dumps
 
     started = time.monotonic()
-    options = workflow.CaptureOptions(offline=offline, pack=pack, strict=strict, rehash=rehash)
+    options = workflow.CaptureOptions(
+        offline=offline, pack=pack, strict=strict, rehash=rehash, without=tuple(without or ())
+    )
     context = _context(quiet)
     captured = workflow.capture(target, output, options, context)
     if json:
@@ -142,6 +156,8 @@ def capture(
         typer.echo(dumps(captured.lock), nl=False)
     elif not quiet:
         typer.echo(summary.capture_text(captured, output, time.monotonic() - started), nl=False)
+    if captured.left_out and not quiet:
+        typer.echo(f"left out: {printable(', '.join(captured.left_out))}", err=True)
     for line in [] if quiet else summary.warnings(captured):
         typer.echo(line, err=True)
 
@@ -150,7 +166,9 @@ def capture(
 def build(
     lock: LockPath,
     to: Annotated[str, typer.Option("--to", help="What to build: venv or docker.")] = "venv",
-    into: Annotated[Path | None, typer.Option(help="venv: the directory to make.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="venv: the directory to make, or a venv to make equal.")
+    ] = None,
     tag: Annotated[str | None, typer.Option(help="docker: the name of the image.")] = None,
     base: Annotated[
         str | None, typer.Option(help="docker: the base image, NAME@sha256:DIGEST.")
@@ -165,6 +183,7 @@ def build(
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
+    yes: Yes = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -178,10 +197,10 @@ def build(
         _reject("venv", tag=tag, base=base, render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
-        built = workflow.build_venv(lock, into, options, context)
+        built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
         _verdict(built, json, quiet, f"{into}/bin/python")
     elif to == "docker":
-        _reject("docker", into=into, python=python)
+        _reject("docker", into=into, python=python, yes=yes or None)
         _docker(
             lock,
             workflow.ImageOptions(
@@ -220,6 +239,33 @@ def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
     elif not quiet or not built.difference.equal:
         typer.echo(summary.built_text(built, next_step), nl=False)
     raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)
+
+
+def _sync_confirm(into: Path, yes: bool, quiet: bool) -> Callable[[SyncPlan], bool]:
+    def confirm(todo: SyncPlan) -> bool:
+        from envfreeze.cli import asking
+
+        return _ask(asking.sync_text(todo), f"Change {into}?", yes, quiet)
+
+    return confirm
+
+
+def _ask(text: str, question: str, yes: bool, quiet: bool) -> bool:
+    """Whether what *text* says may be done. On a terminal a person is asked.
+
+    :raises UsageError: there is nobody to ask, and no ``--yes``.
+    """
+    if yes:
+        if not quiet:
+            typer.echo(text, err=True)
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"something would be removed, and there is no terminal to ask at:\n{text}",
+            hint="Add --yes if that is right.",
+        )
+    typer.echo(text, err=True)
+    return typer.confirm(printable(question), err=True)
 
 
 @_command
@@ -261,6 +307,64 @@ def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> N
         text = report.as_text(difference)
         typer.echo(f"{word}: {text}" if word and difference.equal else text, nl=False)
     raise typer.Exit(Exit.OK if difference.equal else Exit.NO)
+
+
+cache_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The cache of fetched and packed files: where it lies, whether it is whole, pruning.",
+)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("dir")
+@_guard
+def cache_dir(json: Json = False) -> None:
+    """Print the directory of the cache (ENVFREEZE_CACHE_DIR chooses another)."""
+    from envfreeze.cli import cache
+    from envfreeze.store import default_root
+
+    typer.echo(cache.dir_json(default_root()) if json else default_root(), nl=not json)
+
+
+@cache_app.command("verify")
+@_guard
+def cache_verify(quiet: Quiet = False, json: Json = False) -> None:
+    """Hash every file of the cache and remove the damaged ones. Exit 1: some were."""
+    from envfreeze import workflow
+    from envfreeze.cli import cache
+
+    result = workflow.cache_verify(_context(quiet))
+    if json:
+        typer.echo(cache.verified_json(result), nl=False)
+    elif not quiet or result.damaged:
+        typer.echo(cache.verified_text(result), nl=False)
+    raise typer.Exit(Exit.NO if result.damaged else Exit.OK)
+
+
+@cache_app.command("prune")
+@_guard
+def cache_prune(
+    older_than: Annotated[
+        int, typer.Option(metavar="DAYS", min=0, help="Remove what was not used for so long.")
+    ] = 30,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all of it.")] = False,
+    yes: Yes = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Remove what was not used for a while, and what killed runs left behind."""
+    from envfreeze import workflow
+    from envfreeze.cli import cache
+
+    def confirm(found: workflow.Prunable) -> bool:
+        return _ask(cache.prunable_text(found), "Remove them?", yes, quiet)
+
+    result = workflow.cache_prune(_context(quiet), older_than, confirm, everything=everything)
+    if json:
+        typer.echo(cache.pruned_json(result), nl=False)
+    elif not quiet:
+        typer.echo(cache.pruned_text(result), nl=False)
 
 
 def _context(quiet: bool) -> Context:

@@ -62,6 +62,8 @@ class Dist(msgspec.Struct, frozen=True, kw_only=True):
     """direct_url.json, raw text (PEP 610)."""
     wrappers: list[str] = []
     """Console and gui scripts of entry_points.txt: the installer makes them, not the wheel."""
+    requires: list[str] = []
+    """Each ``Requires-Dist``, raw; of an egg-info without them, its requires.txt as such lines."""
 
 
 class LooseFile(msgspec.Struct, frozen=True, array_like=True):

@@ -113,7 +113,9 @@ class SiteProbe(object):
             self.machine.find("unreadable", place, str(error.strerror))
             return None
         source = "METADATA" if "METADATA" in present else "PKG-INFO"
-        name, version = metadata.name_and_version(self._read(info, source))
+        name, version, requires = metadata.core(self._read(info, source))
+        if not requires and "requires.txt" in present:
+            requires = metadata.egg_requires(self._read(info, "requires.txt") or "")
         if not name or not version:
             guessed = metadata.from_directory_name(info)
             self.machine.find(
@@ -124,6 +126,8 @@ class SiteProbe(object):
             )
             name, version = name or guessed[0], version or guessed[1]
         dist = {"site": self.path, "info": info, "name": name, "version": version, "rows": None}
+        if requires:
+            dist["requires"] = requires
         self._optional(dist, info, present)
         if "RECORD" in present:
             self._rows(dist, info)

@@ -32,6 +32,32 @@ def name_and_version(text):
     return (found.get("name", [""])[0], found.get("version", [""])[0])
 
 
+def core(text):
+    """``(Name, Version, [Requires-Dist])`` of METADATA or PKG-INFO, empty where missing."""
+    found = headers(text or "", ("name", "version", "requires-dist"))
+    name, version = found.get("name", [""])[0], found.get("version", [""])[0]
+    return name, version, found.get("requires-dist", [])
+
+
+def egg_requires(text):
+    """requires.txt of an egg-info as lines of Requires-Dist (setuptools: a section is
+    ``[extra:marker]``, either part may be missing)."""
+    found, condition = [], ""
+    for line in text.splitlines():
+        line = line.strip()
+        if not line or line[0] == "#":
+            continue
+        if line[0] == "[" and line[-1] == "]":
+            extra, _, marker = line[1:-1].partition(":")
+            parts = ["(%s)" % marker.strip()] if marker.strip() else []
+            if extra.strip():
+                parts.append('extra == "%s"' % extra.strip().replace('"', ""))
+            condition = "; " + " and ".join(parts) if parts else ""
+        else:
+            found.append(line + condition)
+    return found
+
+
 def wheel(text):
     """Tags, ``Root-Is-Purelib`` and build of a WHEEL file."""
     found = headers(text, ("tag", "root-is-purelib", "build"))

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
         build_venv,
         render_docker,
     )
+    from envfreeze.workflow.caching import (
+        CacheVerified,
+        Prunable,
+        Pruned,
+        cache_prune,
+        cache_verify,
+    )
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
     from envfreeze.workflow.comparing import diff, verify
     from envfreeze.workflow.context import Context, load
@@ -31,6 +38,7 @@ _ROOMS = {
         "build_venv",
         "render_docker",
     ),
+    "caching": ("CacheVerified", "Prunable", "Pruned", "cache_prune", "cache_verify"),
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
     "comparing": ("diff", "verify"),
     "context": ("Context", "load"),
@@ -41,12 +49,17 @@ __all__ = [
     "STDOUT",
     "BuildOptions",
     "Built",
+    "CacheVerified",
     "CaptureOptions",
     "Captured",
     "Context",
     "ImageOptions",
+    "Prunable",
+    "Pruned",
     "build_docker",
     "build_venv",
+    "cache_prune",
+    "cache_verify",
     "capture",
     "diff",
     "load",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envfreeze.diff import compare as comparing
-from envfreeze.errors import LockError, UsageError
+from envfreeze.errors import EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.store import disk_errors, hash_file
@@ -18,6 +18,7 @@ from envfreeze.workflow.context import Context, index, load
 
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
+    from envfreeze.build.sync import SyncPlan
     from envfreeze.render.dockerfile import DockerOptions
 
 VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
@@ -67,16 +68,36 @@ def _fetch(
     return Fetcher(lock_path, context.cache, http).all(wanted, context.progress)
 
 
-def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Context) -> Built:
+Confirm = Callable[["SyncPlan"], bool]
+"""Is asked before anything is removed from a venv."""
+
+
+def _never(todo: SyncPlan) -> bool:
+    del todo
+    return False
+
+
+def build_venv(
+    lock_path: Path,
+    into: Path,
+    options: BuildOptions,
+    context: Context,
+    confirm: Confirm = _never,
+) -> Built:
     """Rebuild the lock as a venv at *into*, then probe it and compare.
+
+    A venv that lies there already is made equal to the lock: what differs is replaced, once
+    *confirm* has said yes.
 
     :raises EnvfreezeError: it could not be built; *into* is as it was.
     """
-    from envfreeze.build import pythons, venv
+    from envfreeze.build import pythons, sync, venv
     from envfreeze.build.place import remove_tree
 
     lock = load(lock_path)
     _check_complete(lock)
+    if sync.is_venv(into):
+        return _sync_venv(lock, lock_path, into, options, context, confirm)
     venv.check_place(into)
     python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
     wanted = [artifact for package in lock.packages for artifact in package.artifacts]
@@ -91,6 +112,47 @@ def build_venv(lock_path: Path, into: Path, options: BuildOptions, context: Cont
         # Whole, but not verified: nobody should take it for a finished build.
         remove_tree(into.absolute())
         raise
+    return Built(
+        place=str(into), packages=len(lock.packages), files=_unowned(lock), difference=difference
+    )
+
+
+def _sync_venv(
+    lock: Lock,
+    lock_path: Path,
+    into: Path,
+    options: BuildOptions,
+    context: Context,
+    confirm: Confirm,
+) -> Built:
+    from envfreeze.build import sync
+
+    if options.python is not None:
+        raise UsageError(f"{into} is a venv and has its own interpreter: --python is for a new one")
+    target = replace(local.find(str(into), context.environ), described=str(into))
+    if target.own:
+        raise UsageError(
+            f"{into} is the environment that envfreeze itself runs from",
+            hint="Name a directory that does not exist yet, or run another envfreeze.",
+        )
+    if sync.was_interrupted(into):
+        context.progress.note(f"an earlier sync of {into} was interrupted: this one finishes it")
+    with context.progress.task("look"):
+        seen = local.observe(target, environ=context.environ, cache=context.cache).snapshot
+    todo = sync.plan(lock, seen)
+    if todo.removes and not confirm(todo):
+        raise EnvfreezeError(f"{into} was not changed")
+    if not todo.empty or sync.was_interrupted(into):
+        artifacts = _fetch(lock, lock_path, sync.wanted(lock, todo), options.offline, context)
+        means = sync.Means(
+            lock=lock,
+            artifacts=artifacts,
+            into=into,
+            facts=seen.interpreter,
+            progress=context.progress,
+        )
+        sync.apply(todo, means)
+    difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
     return Built(
         place=str(into), packages=len(lock.packages), files=_unowned(lock), difference=difference
     )

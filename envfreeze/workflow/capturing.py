@@ -32,6 +32,8 @@ class CaptureOptions:
     pack: bool = True
     strict: bool = False
     rehash: bool = False
+    without: tuple[str, ...] = ()
+    """Distributions to leave out, with what only they needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class Captured:
     counts: Mapping[str, int]
     problems: list[str]
     packed_bytes: int
+    left_out: tuple[str, ...] = ()
+    """What :attr:`CaptureOptions.without` left out."""
 
 
 def capture(
@@ -72,10 +76,17 @@ def capture(
             environ=context.environ,
             cache=context.cache,
             rehash=options.rehash,
-            meanwhile=earlier.start,
+            # It remembers whole environments: one that leaves something out passes it by.
+            meanwhile=None if options.without else earlier.start,
         )
-    frozen = earlier.result(observation.fingerprint)
-    if frozen is None:
+    left_out: list[str] = []
+    frozen = None if options.without else earlier.result(observation.fingerprint)
+    if options.without:
+        from envfreeze.model.without import without
+
+        snapshot, left_out = without(observation.snapshot, options.without)
+        frozen = _freeze(snapshot, options, sidecar, context)
+    elif frozen is None:
         frozen = _freeze(observation.snapshot, options, sidecar, context)
         earlier.remember(observation.fingerprint, frozen)
     if options.strict and not frozen.lock.machine.hermetic:
@@ -88,6 +99,7 @@ def capture(
         counts=frozen.counts,
         problems=frozen.problems,
         packed_bytes=packed,
+        left_out=tuple(left_out),
     )
 
 

@@ -120,3 +120,19 @@ def test_metadata_never_fails(text: str) -> None:
 )
 def test_what_a_directorys_name_says(name: str, read: tuple[str, str]) -> None:
     assert metadata.from_directory_name(name) == read
+
+
+def test_core_has_the_requirements() -> None:
+    text = "Name: a\nVersion: 1\nRequires-Dist: b>=1; extra == 'x'\nRequires-Dist: c\n\nbody: x\n"
+    assert metadata.core(text) == ("a", "1", ["b>=1; extra == 'x'", "c"])
+    assert metadata.core(None) == ("", "", [])
+
+
+def test_requires_of_an_egg_info() -> None:
+    text = "a>=1\n\n[more]\nb\n\n[:sys_platform == 'x']\nc\n\n[t:os_name == 'y']\nd\n# no\n"
+    assert metadata.egg_requires(text) == [
+        "a>=1",
+        'b; extra == "more"',
+        "c; (sys_platform == 'x')",
+        "d; (os_name == 'y') and extra == \"t\"",
+    ]

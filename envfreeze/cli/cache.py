@@ -1,0 +1,123 @@
+"""What ``envfreeze cache`` says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from envfreeze.diff.report import line
+
+if TYPE_CHECKING:
+    from envfreeze.workflow import CacheVerified, Prunable, Pruned
+
+_WORDS = {"blobs": "file", "temporary": "leftover"}
+"""What an entry is called; all others are notes."""
+
+
+class DirReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze cache dir --json`` prints: schema 1."""
+
+    schema: int
+    directory: str
+
+
+class VerifyReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze cache verify --json`` prints: schema 1."""
+
+    schema: int
+    directory: str
+    checked: int
+    size: int
+    damaged: list[str]
+    stuck: list[str]
+
+
+class PruneReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze cache prune --json`` prints: schema 1."""
+
+    schema: int
+    directory: str
+    removed: int
+    freed: int
+    kept: int
+
+
+def _json(report: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def _text(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def dir_json(root: Path) -> bytes:
+    return _json(DirReport(schema=1, directory=_text(root)))
+
+
+def verified_json(result: CacheVerified) -> bytes:
+    return _json(
+        VerifyReport(
+            schema=1,
+            directory=_text(result.root),
+            checked=result.checked,
+            size=result.size,
+            damaged=result.damaged,
+            stuck=result.stuck,
+        )
+    )
+
+
+def verified_text(result: CacheVerified) -> str:
+    head = f"{line(str(result.root))}: {plural(result.checked, 'file')}, {size(result.size)}"
+    if not result.damaged:
+        return f"{head}, all whole\n"
+    lines = [f"{head}, {len(result.damaged)} damaged and removed:"]
+    stuck = set(result.stuck)
+    lines += [
+        f"  {sha256}{'  (it could not be removed)' if sha256 in stuck else ''}"
+        for sha256 in result.damaged
+    ]
+    lines.append("What is needed of them is fetched or packed anew by the next command.")
+    return "\n".join(lines) + "\n"
+
+
+def prunable_text(found: Prunable) -> str:
+    """What would be removed, by kind."""
+    counts = Counter(_WORDS.get(entry.kind, "note") for entry in found.entries)
+    parts = [plural(count, word) for word, count in sorted(counts.items())]
+    return f"  {line(str(found.root))}: {' and '.join(parts)}, {size(found.size)}"
+
+
+def pruned_json(result: Pruned) -> bytes:
+    return _json(
+        PruneReport(
+            schema=1,
+            directory=_text(result.root),
+            removed=result.removed,
+            freed=result.freed,
+            kept=result.kept,
+        )
+    )
+
+
+def pruned_text(result: Pruned) -> str:
+    return (
+        f"{line(str(result.root))}: {plural(result.removed, 'entry', 'entries')} removed, "
+        f"{size(result.freed)} freed, {result.kept} kept\n"
+    )
+
+
+def plural(count: int, word: str, words: str = "") -> str:
+    return f"1 {word}" if count == 1 else f"{count} {words or word + 's'}"
+
+
+def size(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

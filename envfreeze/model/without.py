@@ -1,0 +1,207 @@
+"""Leave distributions out of a snapshot, with what only they needed. Pure.
+
+Who needs whom is told by Requires-Dist, its markers judged for the target's interpreter and
+machine. A requirement of an extra counts only where another distribution asks for that extra:
+which extras a person asked for is written down nowhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from envfreeze.errors import UsageError
+from envfreeze.model.identity import normalize
+from envfreeze.model.snapshot import Dist, Finding, Interpreter, Site, Snapshot
+
+if TYPE_CHECKING:
+    from packaging.markers import Marker
+
+Node = tuple[str, str]
+"""A distribution's normalised name and one extra of it; ``""``: the distribution itself."""
+
+_NAME = re.compile(r"\s*([A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)\s*(?:\[([^\]]*)\])?", re.I | re.A)
+_MARKS_ALL = ("uv", "conda")
+"""Installers that write REQUESTED for everything that they install: from them it says nothing."""
+
+
+def without(snapshot: Snapshot, names: Iterable[str]) -> tuple[Snapshot, list[str]]:
+    """*snapshot* without the distributions *names*, and the names of all that was left out.
+
+    Left out besides: what can be reached from them by requirements, was not asked for itself
+    (REQUESTED), and that nothing which stays needs.
+
+    :raises UsageError: there is no distribution of such a name.
+    """
+    groups: dict[str, list[Dist]] = defaultdict(list)
+    for dist in snapshot.dists:
+        groups[normalize(dist.name) or dist.info].append(dist)
+    named = {normalize(name) for name in names}
+    for name in sorted(named - groups.keys()):
+        raise _unknown(name, groups)
+    dropped = _dropped(groups, named, _Needs(groups, snapshot))
+    gone = [dist for name in sorted(dropped) for dist in groups[name]]
+    return _reduced(snapshot, gone), sorted(dropped)
+
+
+def _unknown(name: str, known: Collection[str]) -> UsageError:
+    near = difflib.get_close_matches(name, sorted(known), n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "Names are as pip list shows them."
+    return UsageError(f"--without {name}: the environment has no such distribution", hint=hint)
+
+
+def _dropped(groups: Mapping[str, list[Dist]], named: set[str], needs: _Needs) -> set[str]:
+    everything = needs.reach((name, "") for name in groups)
+    below = {name for name, _ in needs.reach(node for node in everything if node[0] in named)}
+    candidates = {name for name in below - named if not any(map(_was_requested, groups[name]))}
+    roots = [(name, "") for name in groups if name not in named and name not in candidates]
+    needed = {name for name, _ in needs.reach(roots, barred=named)}
+    return named | (candidates - needed)
+
+
+def _was_requested(dist: Dist) -> bool:
+    return dist.requested and not (dist.installer or "").strip().startswith(_MARKS_ALL)
+
+
+class _Needs:
+    """Which distributions need which others."""
+
+    def __init__(self, groups: Mapping[str, list[Dist]], snapshot: Snapshot) -> None:
+        self._groups = groups
+        self._terms = marker_terms(snapshot.interpreter, snapshot.system.kernel)
+        self._known: dict[Node, list[Node]] = {}
+
+    def reach(self, start: Iterable[Node], barred: Collection[str] = ()) -> set[Node]:
+        """All that *start* needs, itself included; through *barred* goes no way."""
+        pending = list(start)
+        found: set[Node] = set()
+        while pending:
+            node = pending.pop()
+            if node not in found and node[0] not in barred:
+                found.add(node)
+                pending += self._of(node)
+        return found
+
+    def _of(self, node: Node) -> list[Node]:
+        if node not in self._known:
+            name, extra = node
+            self._known[node] = [
+                wanted
+                for dist in self._groups.get(name, ())
+                for text in dist.requires
+                for wanted in self._requirement(text, extra)
+                if wanted[0] in self._groups
+            ]
+        return self._known[node]
+
+    def _requirement(self, text: str, extra: str) -> list[Node]:
+        """What one line of Requires-Dist asks for, under *extra*."""
+        name, extras, marker = parse(text)
+        if name is None or not _holds(marker, {**self._terms, "extra": extra}):
+            return []
+        return [(name, ""), *((name, wanted) for wanted in extras)]
+
+
+def parse(text: str) -> tuple[str | None, list[str], Marker | None]:
+    """``(normalised name, extras, marker)``; None for a name that is none.
+
+    As leniently as the metadata of old distributions needs it: their version specifiers are
+    not looked at, and a marker that cannot be read is none, so the requirement counts.
+    """
+    from packaging.markers import InvalidMarker, Marker
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        match = _NAME.match(text)
+        if match is None:
+            return None, [], None
+        extras = [normalize(e.strip()) for e in (match[2] or "").split(",") if e.strip()]
+        marker = None
+        if ";" in text:
+            try:
+                marker = Marker(text.rpartition(";")[2].strip())
+            except InvalidMarker:
+                marker = None
+        return normalize(match[1]), extras, marker
+    return (
+        normalize(requirement.name),
+        sorted(map(normalize, requirement.extras)),
+        requirement.marker,
+    )
+
+
+def _holds(marker: Marker | None, terms: Mapping[str, str]) -> bool:
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+    from packaging.version import InvalidVersion
+
+    if marker is None:
+        return not terms["extra"]  # Of the distribution itself, needed without the extra as well.
+    try:
+        return marker.evaluate(dict(terms))
+    except (InvalidVersion, UndefinedComparison, UndefinedEnvironmentName):
+        return True
+
+
+def marker_terms(facts: Interpreter, kernel: str) -> dict[str, str]:
+    """The environment markers (PEP 508) as the target's own interpreter would give them."""
+    minor = ".".join(facts.version.split(".")[:2])
+    names = {"cpython": "CPython", "pypy": "PyPy"}
+    return {
+        "implementation_name": facts.implementation,
+        "implementation_version": facts.version,
+        "os_name": "nt" if kernel == "Windows" else "posix",
+        "platform_machine": facts.machine,
+        "platform_python_implementation": names.get(facts.implementation, facts.implementation),
+        "platform_release": "",
+        "platform_system": kernel,
+        "platform_version": "",
+        "python_full_version": facts.version,
+        "python_version": minor,
+        "sys_platform": {"Windows": "win32"}.get(kernel, kernel.lower()),
+    }
+
+
+def _reduced(snapshot: Snapshot, gone: list[Dist]) -> Snapshot:
+    """*snapshot* without *gone*. The files that their RECORDs own are no site's unowned files,
+    and what else lies in their metadata directories goes with those."""
+    ids = set(map(id, gone))
+    heads = {f"{dist.site}/{dist.info}" for dist in gone}
+    findings = [found for found in snapshot.findings if not _is_in(found.place, heads)]
+    findings += [_modules_stay(dist) for dist in gone if dist.rows is None]
+    return msgspec.structs.replace(
+        snapshot,
+        dists=[dist for dist in snapshot.dists if id(dist) not in ids],
+        findings=findings,
+        sites=[_without_heads(site, heads) for site in snapshot.sites],
+    )
+
+
+def _modules_stay(dist: Dist) -> Finding:
+    return Finding(
+        kind="without",
+        place=f"{dist.site}/{dist.info}",
+        detail=f"{dist.name} has no RECORD: its metadata is left out, its modules are not known "
+        "and stay",
+        advice="uninstall it and capture again",
+    )
+
+
+def _without_heads(site: Site, heads: set[str]) -> Site:
+    loose = [entry for entry in site.loose if not _is_in(f"{site.path}/{entry.path}", heads)]
+    return msgspec.structs.replace(site, loose=loose)
+
+
+def _is_in(place: str, heads: set[str]) -> bool:
+    while place and place != os.sep:
+        if place in heads:
+            return True
+        place = place.rpartition("/")[0]
+    return False
