@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from envfreeze.errors import ArtifactError, DiskError
 from envfreeze.model.lock import Artifact, Lock, artifacts
 
@@ -446,7 +444,3 @@ def open_artifact(lock_path: Path, artifact: Artifact) -> Path:
             hint=hint,
         )
     return path
-
-
-def pretty_json(value: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"

@@ -72,7 +72,7 @@ class DirectorySink:
         self._enter(target.parent)
         with disk_errors(target):
             with _create(path) as file:
-                result = _copy(stream, file)
+                result = copy_hashed(stream, file)
             if executable:
                 target.chmod(0o755)
         return result
@@ -158,7 +158,7 @@ class TarSink:
 
     def put(self, path: str, stream: IO[bytes], *, executable: bool) -> tuple[str, int]:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
-            sha256, size = _copy(stream, spool)
+            sha256, size = copy_hashed(stream, spool)
             spool.seek(0)
             member = self._member(path)
             member.size = size
@@ -204,7 +204,7 @@ class TarSink:
         self._tar.addfile(member)
 
 
-def _copy(stream: IO[bytes], out: Any) -> tuple[str, int]:
+def copy_hashed(stream: IO[bytes], out: Any) -> tuple[str, int]:
     """Copy to *out* (None: nowhere); the sha256 and size of what went by."""
     digest = hashlib.sha256()
     size = 0
@@ -283,7 +283,7 @@ class Placement(WheelDestination):
         if scheme == "scripts":
             content = _with_shebang(stream, self.python, keep=self._keeps_arguments())
         if target in self._yielded:
-            return _entry(name, *_copy(content, None))
+            return _entry(name, *copy_hashed(content, None))
         return self._put(name, target, content, is_executable or scheme == "scripts")
 
     def _put_edited(self, scheme: Scheme, name: str, target: str, stream: BinaryIO) -> RecordEntry:
@@ -291,7 +291,7 @@ class Placement(WheelDestination):
         it did where it was captured."""
         keep = self._keeps_arguments()
         original = _with_shebang(stream, self.python, keep=keep) if scheme == "scripts" else stream
-        entry = _entry(name, *_copy(original, None))
+        entry = _entry(name, *copy_hashed(original, None))
         stream.seek(0)
         key = self._edited[target]
         patched = self.patches.patched(key, stream)

@@ -347,22 +347,12 @@ class _Staging:
 
     def put(self, path: str, stream: IO[bytes], *, executable: bool) -> tuple[str, int]:
         if self.only is not None and path not in self.only:
-            return _drain(stream)
+            return place.copy_hashed(stream, None)
         return self.inner.put(self._at(path), stream, executable=executable)
 
     def link(self, path: str, target: str) -> None:
         if self.only is None or path in self.only:
             self.inner.link(self._at(path), target)
-
-
-def _drain(stream: IO[bytes]) -> tuple[str, int]:
-    import hashlib
-
-    digest, size = hashlib.sha256(), 0
-    while chunk := stream.read(1 << 20):
-        digest.update(chunk)
-        size += len(chunk)
-    return digest.hexdigest(), size
 
 
 def wanted(lock: Lock, todo: SyncPlan) -> list[Artifact]:

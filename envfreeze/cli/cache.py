@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from envfreeze.cli.words import plural, size
 from envfreeze.diff.report import line
 
 if TYPE_CHECKING:
@@ -108,16 +109,3 @@ def pruned_text(result: Pruned) -> str:
         f"{line(str(result.root))}: {plural(result.removed, 'entry', 'entries')} removed, "
         f"{size(result.freed)} freed, {result.kept} kept\n"
     )
-
-
-def plural(count: int, word: str, words: str = "") -> str:
-    return f"1 {word}" if count == 1 else f"{count} {words or word + 's'}"
-
-
-def size(count: int) -> str:
-    amount = float(count)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"

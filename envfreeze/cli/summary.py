@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
 from envfreeze.model.lock import Package
 from envfreeze.model.snapshot import Interpreter
@@ -25,17 +26,17 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     os_name = machine.system.os_release.get("PRETTY_NAME", machine.system.kernel)
     lines = [
         f"  {_python(facts)} · {os_name} · {facts.machine}",
-        f"  {_plural(captured.found, 'distribution')}   {_counts(captured)}".rstrip(),
+        f"  {plural(captured.found, 'distribution')}   {_counts(captured)}".rstrip(),
     ]
     unowned = sum(len(site.files) for site in machine.loose)
     if unowned:
         kept = "packed" if all(site.archive is not None for site in machine.loose) else "NOT packed"
-        lines.append(f"  {_plural(unowned, 'file')} that no distribution owns, {kept}")
+        lines.append(f"  {plural(unowned, 'file')} that no distribution owns, {kept}")
     if machine.system.packages or machine.system.unproved:
         lines.append(f"  {_system(captured)}")
     lines += _notable(captured)
     state = "hermetic" if machine.hermetic else "NOT hermetic"
-    packed = f"   {_size(captured.packed_bytes)} packed" if captured.packed_bytes else ""
+    packed = f"   {size(captured.packed_bytes)} packed" if captured.packed_bytes else ""
     lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
     lines.append(f"  next: {_next(captured, shlex.quote(str(output)))}")
     return "\n".join(map(_line, lines)) + "\n"
@@ -70,7 +71,7 @@ def _counts(captured: Captured) -> str:
 def _system(captured: Captured) -> str:
     system = captured.lock.machine.system
     proofs = Counter(package.proof for package in system.packages)
-    text = f"{_plural(len(system.packages), 'system package')} needed by them"
+    text = f"{plural(len(system.packages), 'system package')} needed by them"
     for proof in ("proved", "packed"):
         if proofs[proof]:
             text += f" · {proofs[proof]} {proof}"
@@ -104,7 +105,7 @@ def _edits(package: Package) -> str:
     """What somebody changed in a package since it was installed."""
     edits = package.facts.edits
     names = ", ".join(edit.path for edit in edits[:3]) + (", ..." if len(edits) > 3 else "")
-    return f"{_plural(len(edits), 'file')} changed since it was installed: {names}"
+    return f"{plural(len(edits), 'file')} changed since it was installed: {names}"
 
 
 def _cut(line: str, width: int = 150) -> str:
@@ -161,20 +162,7 @@ def built_text(built: Built, next_step: str) -> str:
 
 
 def _what(built: Built) -> str:
-    packages = _plural(built.packages, "package")
+    packages = plural(built.packages, "package")
     if not built.files:
         return packages
-    return f"{packages} and {_plural(built.files, 'file')} that none owns"
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    return f"{packages} and {plural(built.files, 'file')} that none owns"

@@ -7,6 +7,8 @@ recorded in a lock but stay outside.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import re
@@ -37,6 +39,18 @@ INSTALLER_FILES = frozenset(
 def normalize(name: str) -> str:
     """The normalised project name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def sha256_of_claim(claim: str) -> str | None:
+    """The hex digest of a RECORD field ``sha256=BASE64URL``; None for anything else."""
+    algorithm, _, text = claim.partition("=")
+    if algorithm != "sha256":
+        return None
+    try:
+        raw = base64.b64decode(text.rstrip("=") + "=", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return raw.hex() if len(raw) == 32 else None
 
 
 def is_bytecode(path: str) -> bool:

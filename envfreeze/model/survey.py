@@ -18,6 +18,7 @@ from envfreeze.model.identity import (
     normalize,
     owned_rows,
     packages_digest,
+    sha256_of_claim,
     tree_digest,
 )
 from envfreeze.model.lock import LooseEntry, LooseSite
@@ -153,16 +154,7 @@ def _key(row: Row) -> str:
 
 def claimed_sha256(row: Row) -> str | None:
     """The sha256 (hex) that RECORD claims where it differs from the disk, or None."""
-    if not row.claim or not row.claim.startswith("sha256="):
-        return None
-    import base64
-    import binascii
-
-    text = row.claim.removeprefix("sha256=")
-    try:
-        return base64.urlsafe_b64decode(text + "==").hex()
-    except (ValueError, binascii.Error):
-        return None
+    return sha256_of_claim(row.claim or "")
 
 
 def _is_edited(row: Row) -> bool:

@@ -7,8 +7,6 @@ What was proved is remembered, so that an unchanged environment is proved withou
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
 import hashlib
 import io
@@ -31,6 +29,7 @@ from envfreeze.model.identity import (
     is_bytecode,
     normalize,
     owned_rows,
+    sha256_of_claim,
     versioned_wrapper,
 )
 from envfreeze.model.lock import is_inside
@@ -352,9 +351,9 @@ class _Comparison:
     def _row(self, path: str, claim: str, key: str) -> None:
         self.matched.add(key)
         row = self.view.files[key]
-        said = claimed_sha256(claim)
+        said = sha256_of_claim(claim)
         if key in self.view.yields:
-            here = row.sha256 if row.claim is None else claimed_sha256(row.claim)
+            here = row.sha256 if row.claim is None else sha256_of_claim(row.claim)
             if here is not None and said is not None and here != said and row.scheme != "scripts":
                 self.differing.append(key)
         elif row.sha256 is not None and row.sha256 == said:
@@ -369,7 +368,7 @@ class _Comparison:
         the installer rewrote the script's first line; the wheel lists a file it lacks."""
         if said is None or row.scheme == "scripts" or row.sha256 is None:
             return True
-        return row.claim is not None and claimed_sha256(row.claim) in {None, said}
+        return row.claim is not None and sha256_of_claim(row.claim) in {None, said}
 
     def settle(self) -> None:
         """Read members for what the digests left open, unless the answer is known."""
@@ -483,18 +482,6 @@ def _record_rows(content: bytes) -> Iterator[tuple[str, str]]:
                 yield row[0], row[1] if len(row) > 1 else ""
     except (csv.Error, UnicodeDecodeError) as error:
         raise BadZip(f"its RECORD cannot be read: {error}") from error
-
-
-def claimed_sha256(claim: str) -> str | None:
-    """The hex digest of a RECORD field ``sha256=BASE64URL``; None for anything else."""
-    algorithm, _, text = claim.partition("=")
-    if algorithm != "sha256":
-        return None
-    try:
-        raw = base64.b64decode(text.rstrip("=") + "=", altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return raw.hex() if len(raw) == 32 else None
 
 
 def _script_digests(content: bytes) -> set[str]:

@@ -462,7 +462,7 @@ def test_a_full_disk(wheel: Path, env: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(place, "_copy", full)
+    monkeypatch.setattr(place, "copy_hashed", full)
     with pytest.raises(DiskError, match="No space left"):
         envs.install(wheel, env)
 

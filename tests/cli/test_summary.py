@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from envfreeze.cli import summary
+from envfreeze.cli import summary, words
 from envfreeze.diff.compare import Change, Difference
 from envfreeze.model.lock import (
     Artifact,
@@ -176,7 +176,7 @@ def test_what_was_built() -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1 MB"), (5_600_000_000, "5.6 GB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert summary._size(count) == text
+    assert words.size(count) == text
 
 
 def test_names_of_interpreters() -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from envfreeze.model.identity import sha256_of_claim
 from envfreeze.model.snapshot import Dist, Row, Scheme
 from envfreeze.resolve import wheels
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.index import Candidate, Index
 from envfreeze.resolve.pipconf import IndexSettings
-from envfreeze.resolve.wheels import NotProved, WheelProof, claimed_sha256, prove, prove_all, rank
+from envfreeze.resolve.wheels import NotProved, WheelProof, prove, prove_all, rank
 from envfreeze.store import Cache
 from tests.support.fakeindex import FakeIndex, make_wheel, record_hash
 
@@ -644,4 +645,4 @@ def test_a_defect_is_raised_and_not_hidden(directory, index, cache, monkeypatch)
     ],
 )
 def test_claims(claim, digest):
-    assert claimed_sha256(claim) == digest
+    assert sha256_of_claim(claim) == digest
