@@ -144,6 +144,65 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     """``name:arch`` to version of every installed Debian package; None: no dpkg database."""
 
 
+class SourceFile(msgspec.Struct, frozen=True, array_like=True):
+    """A file of a source tree."""
+
+    path: str
+    """Relative to the tree's root, with ``/``."""
+    sha256: str | None
+    """None: a link, or not readable."""
+    size: int
+    executable: bool
+    link: str | None
+    """The text of a symbolic link."""
+
+
+class Submodule(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    commit: str | None
+    url: str | None = None
+    """Without credentials."""
+
+
+class Repository(msgspec.Struct, frozen=True, kw_only=True):
+    """The git repository that holds a source tree, and how the tree differs from its commit."""
+
+    commit: str | None
+    """None: there is no commit yet."""
+    branch: str | None = None
+    url: str | None = None
+    """The remote that the branch follows, else ``origin``; without credentials."""
+    pushed: bool = False
+    """A remote-tracking branch or tag of a remote holds the commit, as far as is known here."""
+    subdirectory: str = ""
+    """Of the tree's root within the repository."""
+    modified: list[str] = []
+    """Files (relative to the tree's root) that are not as the commit has them, deleted ones too."""
+    untracked: list[str] = []
+    """Files that are kept and that the commit does not have."""
+    submodules: list[Submodule] = []
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory outside the environment that it imports from: an editable install's tree."""
+
+    key: str
+    """Names the tree: ``VENV/src/KEY`` in a rebuilt venv."""
+    root: str
+    spellings: list[str]
+    """:attr:`root` and other ways in which pointers spell it."""
+    via: list[str]
+    """The files that point here, as full paths; ``PYTHONPATH`` for that variable."""
+    imports: list[str]
+    """Directories below the root (``""``: itself) that modules are imported from."""
+    dists: list[str] = []
+    """Normalised names of the distributions whose metadata points here."""
+    files: list[SourceFile] = []
+    repository: Repository | None = None
+    problem: str | None = None
+    """Why the tree is not kept; then :attr:`files` is empty."""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One environment as it was seen."""
 
@@ -155,3 +214,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     environment: dict[str, str] = {}
     """Environment variables of the allow-list that were set."""
+    sources: list[Source] = []
+    """Directories outside the site directories that modules are imported from."""

@@ -69,6 +69,7 @@ MODULES = (
     "",
     ".machine",
     ".files",
+    ".pointers",
     ".metadata",
     ".sitepath",
     ".dists",
