@@ -18,10 +18,10 @@ import envfreeze
 
 HOME = Path(envfreeze.__file__).parent
 FLOORS = (
-    ("errors", "progress"),
+    ("errors", "probe", "progress"),
     ("model",),
     ("store",),
-    ("probe", "targets"),
+    ("targets",),
     ("resolve", "render", "diff"),
     ("build",),
     ("workflow",),

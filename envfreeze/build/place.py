@@ -25,7 +25,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -41,8 +41,16 @@ from installer.utils import Scheme, construct_record_file
 
 from envfreeze.build.patches import Patches
 from envfreeze.errors import ArtifactError, LockError
-from envfreeze.model.identity import normalize
-from envfreeze.model.lock import LooseSite, Package, PackageFacts, is_inside
+from envfreeze.model.identity import normalize, source_digest
+from envfreeze.model.lock import (
+    LooseEntry,
+    LooseSite,
+    Package,
+    PackageFacts,
+    SourceTree,
+    is_inside,
+)
+from envfreeze.probe import pointers
 from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
 from envfreeze.resolve.pack import is_made_up
 from envfreeze.store import CHUNK, disk_errors
@@ -225,6 +233,8 @@ class Schemes:
     headers: str
     data: str
     python: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Key of each source tree to the directory that it comes back in."""
 
     def of(self, name: str) -> dict[str, str]:
         """The installation scheme of the distribution *name* (sysconfig's names)."""
@@ -244,7 +254,7 @@ class Placement(WheelDestination):
     sink: Sink
     package: Package
     schemes: dict[str, str]
-    python: str
+    where: Schemes
     patches: Patches
     unheld: list[tuple[Scheme, str, str]] = field(default_factory=list)
     """``(scheme, path, sha256 as in RECORD)`` that the wheel names and does not hold."""
@@ -257,6 +267,8 @@ class Placement(WheelDestination):
         self._yielded = {
             posixpath.join(roots[scheme], path) for scheme, _, path in keys if scheme in roots
         }
+        pointing = [key.partition("/") for key in self.package.facts.pointers]
+        self._pointers = {posixpath.join(roots[scheme], path): path for scheme, _, path in pointing}
         edited = [(key, *key.split("/", 1)) for key in self.patches.keys]
         self._edited = {posixpath.join(roots[scheme], path): key for key, scheme, path in edited}
 
@@ -281,7 +293,9 @@ class Placement(WheelDestination):
         if target in self._edited:
             return self._put_edited(scheme, name, target, stream)
         if scheme == "scripts":
-            content = _with_shebang(stream, self.python, keep=self._keeps_arguments())
+            content = _with_shebang(stream, self.where.python, keep=self._keeps_arguments())
+        if target in self._pointers:
+            content = with_sources(self._pointers[target], stream.read(), self.where.sources)
         if target in self._yielded:
             return _entry(name, *copy_hashed(content, None))
         return self._put(name, target, content, is_executable or scheme == "scripts")
@@ -290,7 +304,8 @@ class Placement(WheelDestination):
         """What was made of the file goes in; RECORD goes on naming what the wheel brought, as
         it did where it was captured."""
         keep = self._keeps_arguments()
-        original = _with_shebang(stream, self.python, keep=keep) if scheme == "scripts" else stream
+        python = self.where.python
+        original = _with_shebang(stream, python, keep=keep) if scheme == "scripts" else stream
         entry = _entry(name, *copy_hashed(original, None))
         stream.seek(0)
         key = self._edited[target]
@@ -299,7 +314,7 @@ class Placement(WheelDestination):
             with patched:
                 content: Any = patched
                 if key.startswith("scripts/"):
-                    content = _with_shebang(cast("BinaryIO", patched), self.python, keep=True)
+                    content = _with_shebang(cast("BinaryIO", patched), python, keep=True)
                 self.sink.put(target, content, executable=self.patches[key].executable)
         return entry
 
@@ -314,7 +329,7 @@ class Placement(WheelDestination):
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
         script, text = Script(name, module, attr, section).generate("/python", "posix")
-        data = shebang(self.python) + text.removeprefix(b"#!/python")
+        data = shebang(self.where.python) + text.removeprefix(b"#!/python")
         self._wrappers.add(script)
         entry = self._put(script, self._path("scripts", script), io.BytesIO(data), True)
         for copy in self.package.facts.wrapper_copies.get(name, []):
@@ -551,7 +566,10 @@ def place_package(
     if facts.requested:
         extra["REQUESTED"] = b""
     if facts.direct_url is not None:
-        extra["direct_url.json"] = facts.direct_url.encode()
+        text = with_sources(
+            f"{facts.info}/direct_url.json", facts.direct_url.encode(), schemes.sources
+        )
+        extra["direct_url.json"] = text.read()
     name = facts.info.removesuffix(".dist-info").partition("-")[0] or normalize(package.name)
     try:
         with (
@@ -560,7 +578,7 @@ def place_package(
         ):
             source = _Source(archive, facts)
             placement = Placement(
-                sink, package, schemes.of(name), schemes.python, patches, list(source.unheld())
+                sink, package, schemes.of(name), schemes, patches, list(source.unheld())
             )
             install(source, placement, extra)
     except LockError:
@@ -581,39 +599,123 @@ def patch_of(package: Package, files: Mapping[str, Path]) -> Path | None:
     return None if patch is None else files[patch.sha256]
 
 
-def place_loose(site: LooseSite, archive: Path, sink: Sink, directory: str) -> None:
+def with_sources(path: str, data: bytes, sources: Mapping[str, str]) -> io.BytesIO:
+    """*data* of the file at *path*, the places of source trees in it spelt out."""
+    return io.BytesIO(pointers.placed(path, data, sources))
+
+
+def place_loose(
+    site: LooseSite,
+    archive: Path,
+    sink: Sink,
+    directory: str,
+    sources: Mapping[str, str] | None = None,
+) -> None:
     """Put back the unowned files of a site directory; links last, so none is written through.
 
+    :param sources: as in :class:`Schemes`.
     :raises LockError: a member is not one the lock names, or leads out of the directory.
     :raises ArtifactError: a member is missing, or its bytes are not those that the lock names.
     """
     _check_loose(site)
+    spelt = sources or {}
     wanted = {entry.path: entry for entry in site.files if entry.link is None}
     links = {entry.path: entry.link for entry in site.files if entry.link is not None}
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                if member.name in links and member.issym():
-                    continue
-                entry = wanted.pop(member.name, None)
-                if entry is None or not member.isfile():
-                    raise LockError(
-                        f"{archive.name} holds {member.name!r}, which the lock does not name"
-                    )
-                stream = cast("IO[bytes]", tar.extractfile(member))
-                path = posixpath.join(directory, member.name)
-                sha256, _ = sink.put(path, stream, executable=entry.executable)
-                if sha256 != entry.sha256:
-                    raise ArtifactError(
-                        f"{member.name} in {archive.name} is not what the lock names\n"
-                        f"expected sha256 {entry.sha256}\n     got sha256 {sha256}"
-                    )
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ArtifactError(f"{archive.name} is not a whole tar.gz: {error}") from error
+    for member, stream in _members(archive):
+        if member.name in links and stream is None:
+            continue
+        entry = wanted.pop(member.name, None)
+        if entry is None or stream is None:
+            raise LockError(f"{archive.name} holds {member.name!r}, which the lock does not name")
+        sha256 = _place_file(entry, stream, sink, directory, spelt)
+        if sha256 != entry.sha256:
+            raise ArtifactError(
+                f"{member.name} in {archive.name} is not what the lock names\n"
+                f"expected sha256 {entry.sha256}\n     got sha256 {sha256}"
+            )
     if wanted:
         raise ArtifactError(f"{archive.name} lacks {min(wanted)!r}, which the lock names")
     for path, target in sorted(links.items()):
-        sink.link(posixpath.join(directory, path), str(target))
+        text = pointers.placed_link(str(target), spelt)
+        sink.link(posixpath.join(directory, path), text)
+
+
+def _place_file(
+    entry: LooseEntry, stream: IO[bytes], sink: Sink, directory: str, sources: Mapping[str, str]
+) -> str:
+    """Place one unowned file; the sha256 of what the archive has of it."""
+    path = posixpath.join(directory, entry.path)
+    if not sources or not pointers.is_pointer(entry.path):
+        return sink.put(path, stream, executable=entry.executable)[0]
+    data = stream.read(pointers.LIMIT + 1)
+    content: Any = _Joined(data, stream)
+    if len(data) <= pointers.LIMIT:
+        content = with_sources(entry.path, data, sources)
+        sink.put(path, content, executable=entry.executable)
+        return hashlib.sha256(data).hexdigest()
+    return sink.put(path, content, executable=entry.executable)[0]
+
+
+def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """Each file of a tar.gz with its content, each link with None.
+
+    :raises LockError: there is something else in it.
+    :raises ArtifactError: it is damaged.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                if member.issym():
+                    yield member, None
+                elif member.isfile():
+                    yield member, cast("IO[bytes]", tar.extractfile(member))
+                else:
+                    raise LockError(
+                        f"{archive.name} holds {member.name!r}, which is no file and no link"
+                    )
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ArtifactError(f"{archive.name} is not a whole tar.gz: {error}") from error
+
+
+def place_source(source: SourceTree, archive: Path, sink: Sink, directory: str) -> None:
+    """Put back a source tree; links last, so none is written through.
+
+    :raises LockError: a member leads out of the directory.
+    :raises ArtifactError: the files are not those that the lock's digest is of.
+    """
+    links: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for member, stream in _members(archive):
+        path = member.name
+        if not is_inside(path) or posixpath.normpath(path) != path or path in {*links, *files}:
+            raise LockError(
+                f"{archive.name} holds {path!r}, which has no place in {directory}",
+                hint="Do not build from this lock.",
+            )
+        if stream is None:
+            links[path] = member.linkname
+            continue
+        executable = bool(member.mode & 0o111)
+        sha256, _ = sink.put(posixpath.join(directory, path), stream, executable=executable)
+        files[path] = sha256 + (" executable" if executable else "")
+    _check_behind_links([*links, *files], links, archive.name)
+    named = [*files.items(), *((path, f"-> {target}") for path, target in links.items())]
+    if source_digest(named) != source.digest:
+        raise ArtifactError(
+            f"{archive.name} does not hold the files of {source.root} that the lock names",
+            hint="Capture again, or restore the directory beside the lock.",
+        )
+    for path, target in sorted(links.items()):
+        sink.link(posixpath.join(directory, path), target)
+
+
+def _check_behind_links(paths: Iterable[str], links: Collection[str], where: str) -> None:
+    for path in paths:
+        above = {parent.as_posix() for parent in PurePosixPath(path).parents}
+        if not above.isdisjoint(links):
+            raise LockError(
+                f"{where}: {path!r} lies behind a link", hint="Do not build from this lock."
+            )
 
 
 def _check_loose(site: LooseSite) -> None:

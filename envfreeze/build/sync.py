@@ -26,17 +26,18 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from envfreeze.build import place, venv
 from envfreeze.errors import DiskError, LockError, TargetError, UsageError, printable
 from envfreeze.model.identity import interpreter_facts, is_bytecode, versioned_wrapper
-from envfreeze.model.lock import Artifact, Lock, LooseEntry, Package
-from envfreeze.model.snapshot import Dist, Interpreter, Snapshot
-from envfreeze.model.survey import Seen, Survey, as_loose, survey
+from envfreeze.model.lock import Artifact, Lock, LooseEntry, Package, SourceTree
+from envfreeze.model.snapshot import Dist, Interpreter, Snapshot, Source
+from envfreeze.model.survey import Seen, Survey, as_loose, digest_of, survey
 from envfreeze.probe import metadata
+from envfreeze.probe.pointers import is_pointer
 from envfreeze.progress import Progress
 from envfreeze.store import disk_errors
 
@@ -69,18 +70,24 @@ class SyncPlan:
     """Unowned files to place, relative to the site directory."""
     files_remove: tuple[str, ...] = ()
     """Unowned files to remove, absolute; one that is to be replaced is in both."""
+    sources: tuple[SourceTree, ...] = ()
+    """Source trees to place; what lies there of them is in :attr:`sources_remove`."""
+    sources_remove: tuple[str, ...] = ()
+    """Files of source trees to remove, absolute."""
+    source_places: Mapping[str, str] = field(default_factory=dict)
+    """Key of each source tree to the directory that it has, or will have."""
     keep: tuple[Dist, ...] = ()
     """Equal already."""
 
     @property
     def empty(self) -> bool:
         """Nothing differs."""
-        return not (self.add or self.files_add or self.removes)
+        return not (self.add or self.files_add or self.sources or self.removes)
 
     @property
     def removes(self) -> bool:
         """Something that is there now will not be there afterwards."""
-        return bool(self.remove or self.replace or self.files_remove)
+        return bool(self.remove or self.replace or self.files_remove or self.sources_remove)
 
     @property
     def packages(self) -> list[Package]:
@@ -121,6 +128,7 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
             "directory that does not exist yet.",
         )
     seen = survey(snapshot)
+    trees = _plan_sources(lock, snapshot)
     wanted = {package.name: package for package in lock.packages}
     owners = Counter(
         (item.dist.site, row.path)
@@ -133,26 +141,85 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
         package = wanted.pop(item.name, None)
         if package is None:
             removed.append(item.dist)
-        elif why := _differs(item, package, owners):
+        elif why := _differs(item, package, owners) or trees.moved(item.name):
             changed.append(Replacement(package=package, dist=item.dist, why=why))
         else:
             keep.append(item.dist)
     files = _wanted_files(lock)
     stale, kept_stale = _stale(seen, files)
-    inside = [dist for dist in seen.shadowed if _is_below(dist.site, facts.prefix) and dist.rows]
+    inside = [item.dist for item in seen.shadowed if _is_below(item.dist.site, facts.prefix)]
     present = _present(snapshot, kept_stale)
     return SyncPlan(
         add=tuple(wanted.values()),
         remove=(*removed, *stale, *inside),
         replace=tuple(changed),
         files_add=tuple(
-            sorted(path for path in files if path not in present or present[path][0] != files[path])
+            sorted(
+                path
+                for path in files
+                if path not in present
+                or present[path][0] != files[path]
+                or (trees.new and is_pointer(path))
+            )
         ),
         files_remove=tuple(
             sorted(full for path, (entry, full) in present.items() if files.get(path) != entry)
         ),
+        sources=tuple(trees.place),
+        sources_remove=tuple(sorted(trees.remove)),
+        source_places=trees.places,
         keep=(*keep, *kept_stale),
     )
+
+
+@dataclass(slots=True)
+class _Trees:
+    """What becomes of the source trees."""
+
+    places: dict[str, str] = field(default_factory=dict)
+    place: list[SourceTree] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    new: list[SourceTree] = field(default_factory=list)
+    """Those that come to another directory than the one that pointers name now."""
+
+    def moved(self, name: str) -> str:
+        """Why the distribution *name* has to be placed anew; empty: it has not."""
+        return "its source tree moves" if any(name in tree.dists for tree in self.new) else ""
+
+
+def _plan_sources(lock: Lock, snapshot: Snapshot) -> _Trees:
+    """A tree that has the locked files is used wherever it lies. Another goes, and comes, below
+    the venv alone: nobody's working tree is touched."""
+    prefix = snapshot.interpreter.prefix
+    found = _Trees()
+    here = {source.key: source for source in snapshot.sources if source.problem is None}
+    for tree in lock.machine.sources:
+        source = here.pop(tree.key, None)
+        place_ = f"{prefix}/src/{tree.key}"
+        if source is not None and digest_of(source) == tree.digest:
+            found.places[tree.key] = source.root
+            continue
+        found.places[tree.key] = place_
+        if tree.archive is None:
+            continue
+        found.place.append(tree)
+        if source is not None and source.root == place_:
+            found.remove += _files_of(source)
+        else:
+            found.new.append(tree)
+    for source in here.values():
+        if _is_below(source.root, f"{prefix}/src"):
+            found.remove += _files_of(source)
+    return found
+
+
+def _files_of(source: Source) -> list[str]:
+    if source.repository is not None and not source.repository.subdirectory:
+        raise UsageError(
+            f"{source.root} is a git repository, and not the tree that the lock has",
+            hint="Move it away, or name a directory that does not exist yet.",
+        )
+    return [f"{source.root}/{file.path}" for file in source.files]
 
 
 def _check_interpreter(wanted: Interpreter, here: Interpreter) -> None:
@@ -315,7 +382,8 @@ def _doomed(todo: SyncPlan, places: _Places) -> list[str]:
     """The files to remove: what the gone own and nobody else does, and the unowned ones."""
     shared = {path for dist in todo.keep for path in _recorded(dist)}
     paths = [path for dist in todo.gone for path in _recorded(dist) if path not in shared]
-    paths += [path for path in todo.files_remove if path not in shared]
+    files = [*todo.files_remove, *todo.sources_remove]
+    paths += [path for path in files if path not in shared]
     return [path for path in dict.fromkeys(paths) if places.removable(path)]
 
 
@@ -360,7 +428,7 @@ def wanted(lock: Lock, todo: SyncPlan) -> list[Artifact]:
     found = [artifact for package in todo.packages for artifact in package.artifacts]
     if todo.files_add:
         found += [site.archive for site in lock.machine.loose if site.archive is not None]
-    return found
+    return found + [tree.archive for tree in todo.sources if tree.archive is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,7 +535,9 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
         new.mkdir()
     into = places.prefix
     python = f"{into}/bin/python"
-    schemes = replace(venv.schemes(Path(into), python, means.facts.version), site=places.site)
+    trees = todo.source_places
+    schemes = venv.schemes(Path(into), python, means.facts.version)
+    schemes = replace(schemes, site=places.site, sources=trees)
     sink = _Staging(place.DirectorySink(new), str(new), into)
     packages = todo.packages
     with means.progress.task("place", len(packages)) as advance:
@@ -476,7 +546,11 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
     for site in means.lock.machine.loose if only else ():
         if site.archive is not None:
             archive = means.artifacts[site.archive.sha256]
-            place.place_loose(site, archive, replace(sink, only=only), places.site)
+            place.place_loose(site, archive, replace(sink, only=only), places.site, trees)
+    for tree in todo.sources:
+        if tree.archive is not None:
+            archive = means.artifacts[tree.archive.sha256]
+            place.place_source(tree, archive, sink, trees[tree.key])
     return sorted(_moves(new, into), key=lambda move: (move[1].endswith("/RECORD"), move[1]))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from envfreeze.build import place
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock
+from envfreeze.model.lock import Lock, SourceTree
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.probe.sitepath import prefix_of
 from envfreeze.progress import Progress
@@ -40,9 +40,11 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
     ):
         if facts.venv:
             _venv(facts, sink)
-        schemes = {site: _schemes(site, facts) for site in _sites(lock)}
-        with progress.task("place", len(lock.packages)) as advance:
-            for package in lock.packages:
+        places = {source.key: absolute(source.root) for source in lock.machine.sources}
+        schemes = {site: _schemes(site, facts, places) for site in _sites(lock)}
+        packages = [*lock.packages, *lock.machine.shadowed]
+        with progress.task("place", len(packages)) as advance:
+            for package in packages:
                 wheel = artifacts[package.artifact.sha256]
                 patch = place.patch_of(package, artifacts)
                 here = schemes[lock.site_of(package)]
@@ -51,11 +53,23 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         for loose in lock.machine.loose:
             if loose.archive is not None:
                 archive = artifacts[loose.archive.sha256]
-                place.place_loose(loose, archive, sink, absolute(loose.site))
+                place.place_loose(loose, archive, sink, absolute(loose.site), places)
+        for source in lock.machine.sources:
+            _source(source, artifacts, sink)
+
+
+def _source(source: SourceTree, artifacts: Mapping[str, Path], sink: place.TarSink) -> None:
+    """A source tree at the place it had, and at the other names that it had."""
+    if source.archive is None:
+        return
+    root = absolute(source.root)
+    place.place_source(source, artifacts[source.archive.sha256], sink, root)
+    for spelling in source.spellings:
+        sink.link(absolute(spelling), root)
 
 
 def _sites(lock: Lock) -> set[str]:
-    packages = {lock.site_of(package) for package in lock.packages}
+    packages = {lock.site_of(package) for package in [*lock.packages, *lock.machine.shadowed]}
     return packages | {loose.site for loose in lock.machine.loose}
 
 
@@ -85,7 +99,7 @@ def absolute(path: str) -> str:
     return plain
 
 
-def _schemes(site: str, facts: Interpreter) -> place.Schemes:
+def _schemes(site: str, facts: Interpreter, sources: Mapping[str, str]) -> place.Schemes:
     site = absolute(site)
     prefix = absolute(prefix_of(site, facts.prefix))  # type: ignore[no-untyped-call]
     tag = "python" + ".".join(facts.version.split(".")[:2])
@@ -97,6 +111,7 @@ def _schemes(site: str, facts: Interpreter) -> place.Schemes:
         headers=headers,
         data=prefix,
         python=absolute(facts.executable if facts.venv else facts.base_executable),
+        sources=sources,
     )
 
 

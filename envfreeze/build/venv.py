@@ -90,6 +90,11 @@ def _create(plan: VenvPlan) -> None:
         )
 
 
+def source_places(lock: Lock, into: Path) -> dict[str, str]:
+    """Where the source trees come in a venv at *into*, by key; as pip has it with ``-e git+``."""
+    return {source.key: str(into / "src" / source.key) for source in lock.machine.sources}
+
+
 def schemes(into: Path, python: str, version: str) -> place.Schemes:
     """The directories of a venv at *into* (sysconfig's ``venv`` scheme on POSIX)."""
     tag = "python" + ".".join(version.split(".")[:2])
@@ -107,10 +112,17 @@ def _fill(plan: VenvPlan, progress: Progress) -> None:
     """All packages of all captured site directories come into the venv's one."""
     into = Path(plan.into).absolute()
     python = str(into / "bin" / "python")
-    target = schemes(into, python, plan.lock.machine.interpreter.facts.version)
+    places = source_places(plan.lock, into)
+    version = plan.lock.machine.interpreter.facts.version
+    target = replace(schemes(into, python, version), sources=places)
     sink = place.DirectorySink(into)
     with progress.task("place", len(plan.lock.packages)) as advance:
         place.place_parallel(plan.lock.packages, plan.artifacts, sink, target, advance)
     for site in plan.lock.machine.loose:
         if site.archive is not None:
-            place.place_loose(site, plan.artifacts[site.archive.sha256], sink, target.site)
+            archive = plan.artifacts[site.archive.sha256]
+            place.place_loose(site, archive, sink, target.site, places)
+    for source in plan.lock.machine.sources:
+        if source.archive is not None:
+            archive = plan.artifacts[source.archive.sha256]
+            place.place_source(source, archive, sink, places[source.key])

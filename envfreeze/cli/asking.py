@@ -22,6 +22,12 @@ def sync_text(todo: SyncPlan, limit: int = SHOWN) -> str:
     files += [f"- {path}" for path in todo.files_remove if not _ends([path], *both)]
     files += [f"+ {path}" for path in todo.files_add if path not in both]
     lines = [f"  {line(text)}" for text in packages]
+    lines += [f"  + source tree {tree.key}: {tree.count} files" for tree in todo.sources]
+    if todo.sources_remove:
+        lines.append(f"  - {len(todo.sources_remove)} files of source trees:")
+        lines += [f"    {line(path)}" for path in todo.sources_remove[:limit]]
+        if len(todo.sources_remove) > limit:
+            lines.append(f"    ... and {len(todo.sources_remove) - limit} more")
     if files:
         lines.append("  files that no distribution owns:")
         lines += [f"    {line(text)}" for text in files[:limit]]

@@ -11,13 +11,22 @@ import msgspec
 
 from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
-from envfreeze.model.lock import Package
+from envfreeze.model.lock import Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
     from envfreeze.workflow import Built, Captured
 
-_ORDER = ("proved", "patched", "packed", "kept as files", "unproved", "shadowed")
+_ORDER = (
+    "proved",
+    "patched",
+    "packed",
+    "editable",
+    "kept as files",
+    "in source trees",
+    "unproved",
+    "shadowed",
+)
 
 
 def capture_text(captured: Captured, output: Path, seconds: float) -> str:
@@ -32,6 +41,7 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     if unowned:
         kept = "packed" if all(site.archive is not None for site in machine.loose) else "NOT packed"
         lines.append(f"  {plural(unowned, 'file')} that no distribution owns, {kept}")
+    lines += [f"  {_source(source)}" for source in machine.sources if source.problem is None]
     if machine.system.packages or machine.system.unproved:
         lines.append(f"  {_system(captured)}")
     lines += _notable(captured)
@@ -45,7 +55,9 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
 def _next(captured: Captured, output: str) -> str:
     """A build refuses a lock that names what it does not hold."""
     machine = captured.lock.machine
-    if machine.unproved or any(site.archive is None for site in machine.loose):
+    named = [site.archive for site in machine.loose]
+    named += [source.archive for source in machine.sources if source.problem is None]
+    if machine.unproved or None in named:
         return f"envfreeze verify {output}   (it cannot be rebuilt: not all of it is kept)"
     return f"envfreeze build {output} --into rebuilt"
 
@@ -60,6 +72,20 @@ def _python(facts: Interpreter) -> str:
     name = {"cpython": "Python", "pypy": "PyPy"}.get(facts.implementation, facts.implementation)
     extra = " free-threaded" if facts.free_threaded else ""
     return f"{name} {facts.version}{extra}{' · venv' if facts.venv else ''}"
+
+
+def _source(source: SourceTree) -> str:
+    kept = "kept whole" if source.archive is not None else "NOT packed"
+    what = f"source tree {source.key}: {plural(source.count, 'file')}, {kept}"
+    repository = source.repository
+    if repository is None:
+        return what
+    state = []
+    if repository.commit is not None:
+        state.append(f"git {repository.commit[:12]}{'' if repository.pushed else ' (not pushed)'}")
+    state += [f"{len(repository.modified)} modified"] if repository.modified else []
+    state += [f"{len(repository.untracked)} untracked"] if repository.untracked else []
+    return f"{what} · {' · '.join(state) or 'git, nothing committed'}"
 
 
 def _counts(captured: Captured) -> str:
@@ -82,7 +108,12 @@ def _notable(captured: Captured) -> list[str]:
     """The packages a person asks about first: packed, unproved, edited."""
     lock = captured.lock
     machine = lock.machine
-    packed = [package for package in lock.packages if package.facts.proof == "packed"]
+    editable = {name for source in machine.sources for name in source.dists}
+    packed = [
+        package
+        for package in [*lock.packages, *machine.shadowed]
+        if package.facts.proof == "packed" and package.name not in editable
+    ]
     lines = [f"    packed    {package.name}: {package.facts.evidence}" for package in packed]
     # Why a package is packed has been said then; its findings in the lock say it file by file.
     told = {f"{lock.site_of(package)}/{package.facts.info}" for package in packed}
@@ -93,12 +124,17 @@ def _notable(captured: Captured) -> list[str]:
     lines += [
         f"    {finding.kind}  {finding.place}: {finding.detail}".rstrip(": ")
         for finding in machine.findings
-        if finding.kind not in {"edited-files", "missing-files"} or finding.place not in told
+        if finding.kind not in _TOLD and (finding.kind not in _EDITED or finding.place not in told)
     ]
     shown = [_cut(line) for line in lines[:12]]
     if len(lines) > len(shown):
         shown.append(f"    ... and {len(lines) - len(shown)} more; the lock names each")
     return shown
+
+
+_EDITED = {"edited-files", "missing-files"}
+_TOLD = {"source-state"}
+"""Findings that a line of their own has told already."""
 
 
 def _edits(package: Package) -> str:
@@ -157,8 +193,15 @@ def built_text(built: Built, next_step: str) -> str:
 
     if built.difference.equal:
         equal = f"verified: {_what(built)} equal to the lock"
-        return f"  {_line(built.place)}  {equal}\n  next: {_line(next_step)}\n"
+        return f"  {_line(built.place)}  {equal}\n{_path(built)}  next: {_line(next_step)}\n"
     return f"  {_line(built.place)}  NOT verified\n" + report.as_text(built.difference)
+
+
+def _path(built: Built) -> str:
+    """A venv cannot set a variable for those that use it."""
+    if not built.python_path:
+        return ""
+    return f"  it needs: export PYTHONPATH={_line(shlex.quote(built.python_path))}\n"
 
 
 def _what(built: Built) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from envfreeze.diff.view import Item, View
 
@@ -13,9 +14,9 @@ Kind = Literal["added", "removed", "changed", "content", "proof", "unknown"]
 """``content``: same version, other bytes; ``proof``: same bytes, proved another way;
 ``unknown``: one side does not know, which is not a difference."""
 
-Layer = Literal["interpreter", "packages", "files", "system"]
+Layer = Literal["interpreter", "packages", "shadowed", "files", "sources", "system"]
 
-LAYERS: tuple[Layer, ...] = ("interpreter", "packages", "files", "system")
+LAYERS: tuple[Layer, ...] = get_args(Layer)
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,7 +53,9 @@ def compare(before: View, after: View, layers: tuple[Layer, ...] = LAYERS) -> Di
     each = {
         "interpreter": _interpreter,
         "packages": _packages,
+        "shadowed": _shadowed,
         "files": _files,
+        "sources": _sources,
         "system": _system,
     }
     changes = [change for layer in layers for change in each[layer](before, after)]
@@ -67,43 +70,51 @@ def _interpreter(before: View, after: View) -> Iterator[Change]:
 
 
 def _packages(before: View, after: View) -> Iterator[Change]:
-    for name in sorted({*before.packages, *after.packages}):
-        one, two = before.packages.get(name), after.packages.get(name)
+    yield from _items("packages", before.packages, after.packages)
+
+
+def _shadowed(before: View, after: View) -> Iterator[Change]:
+    yield from _items("shadowed", before.shadowed, after.shadowed)
+
+
+def _items(layer: Layer, before: Mapping[str, Item], after: Mapping[str, Item]) -> Iterator[Change]:
+    for name in sorted({*before, *after}):
+        one, two = before.get(name), after.get(name)
         if one is None and two is not None:
-            yield Change(layer="packages", kind="added", name=name, after=two.version)
+            yield Change(layer=layer, kind="added", name=name, after=two.version)
         elif two is None and one is not None:
-            yield Change(layer="packages", kind="removed", name=name, before=one.version)
+            yield Change(layer=layer, kind="removed", name=name, before=one.version)
         elif one is not None and two is not None:
-            change = _package(one, two)
+            change = _item(Change(layer=layer, kind="unknown", name=name), one, two)
             if change is not None:
                 yield change
 
 
-def _package(one: Item, two: Item) -> Change | None:
+def _item(blank: Change, one: Item, two: Item) -> Change | None:
+    """*blank*, filled in with how *one* and *two* differ."""
     if one.version != two.version:
-        return Change(
-            layer="packages",
-            kind="changed",
-            name=one.name,
-            before=one.version,
-            after=two.version,
-        )
+        return replace(blank, kind="changed", before=one.version, after=two.version)
     if one.tree is not None and two.tree is not None and one.tree != two.tree:
-        return Change(
-            layer="packages",
-            kind="content",
-            name=one.name,
-            before=one.version,
-            after=two.version,
-            files=sorted({*one.changed, *two.changed}),
-        )
+        files = sorted({*one.changed, *two.changed})
+        return replace(blank, kind="content", before=one.version, after=two.version, files=files)
     if (one.tree is None) != (two.tree is None):
-        return Change(layer="packages", kind="unknown", name=one.name, before=one.version)
+        return replace(blank, before=one.version)
     if one.proof and two.proof and one.proof != two.proof:
-        return Change(
-            layer="packages", kind="proof", name=one.name, before=one.proof, after=two.proof
-        )
+        return replace(blank, kind="proof", before=one.proof, after=two.proof)
     return None
+
+
+def _sources(before: View, after: View) -> Iterator[Change]:
+    for key in sorted({*before.sources, *after.sources}):
+        one, two = before.sources.get(key), after.sources.get(key)
+        if one != two:
+            yield Change(
+                layer="sources",
+                kind="added" if one is None else "removed" if two is None else "content",
+                name=key,
+                before=_short(one),
+                after=_short(two),
+            )
 
 
 def _files(before: View, after: View) -> Iterator[Change]:

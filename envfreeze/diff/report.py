@@ -13,9 +13,15 @@ SHOWN = 20
 _TITLES = {
     "interpreter": "Interpreter",
     "packages": "Packages",
+    "shadowed": "Shadowed packages, never imported",
     "files": "Files that no package owns",
+    "sources": "Source trees",
     "system": "System packages",
 }
+
+
+_WITH_FILES = {"packages", "shadowed", "sources"}
+"""Layers whose changes name files; elsewhere a change is a file, or has none."""
 
 
 class JsonReport(msgspec.Struct, kw_only=True):
@@ -74,7 +80,7 @@ def _layer(changes: list[Change], limit: int) -> list[str]:
     lines = []
     for change in changes[:limit]:
         lines.append(f"  {_MARKS[change.kind]} {line(change.name):<{width}}  {_what(change)}")
-        if change.layer == "packages":
+        if change.layer in _WITH_FILES:
             lines += [f"      {line(path)}" for path in change.files[:limit]]
             if len(change.files) > limit:
                 lines.append(f"      ... and {len(change.files) - limit} more files")
@@ -103,7 +109,9 @@ def _what(change: Change) -> str:
         return "known on one side only: not compared"
     if change.kind == "proof":
         return f"same bytes, {before} -> {after}"
-    if change.kind == "content" and change.layer == "packages":
+    if change.kind == "content" and change.layer == "sources":
+        return f"other files, {before} -> {after}" + (":" if change.files else "")
+    if change.kind == "content" and change.layer in {"packages", "shadowed"}:
         what = f"{before}: same version, other files"
         return what + (":" if change.files else " (which ones is not known)")
     return f"{before} -> {after}"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from envfreeze.model.identity import interpreter_facts, normalize
-from envfreeze.model.lock import Lock, LooseEntry, LooseSite
+from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package
 from envfreeze.model.snapshot import LooseFile, Site, Snapshot
-from envfreeze.model.survey import layers_of, survey
+from envfreeze.model.survey import Seen, digest_of, layers_of, survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,10 @@ class View:
     """``name:arch`` to version; None: not known."""
     system_whole: bool
     """All installed packages; False: only those that the environment needs."""
+    shadowed: dict[str, Item] = field(default_factory=dict)
+    """Distributions that are never imported, by name and site directory."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Key of each source tree that is kept to its digest."""
     layers: dict[str, str] = field(default_factory=dict)
 
 
@@ -80,21 +84,15 @@ def _words(facts: dict[str, object]) -> dict[str, str]:
 
 def of_lock(lock: Lock, title: str) -> View:
     machine = lock.machine
-    packages = {
-        package.name: Item(
-            name=package.name,
-            version=package.facts.version or package.version or "",
-            tree=package.facts.tree,
-            proof=package.facts.proof,
-            artifact=package.artifact.sha256,
-        )
-        for package in lock.packages
-    }
+    packages = {package.name: _locked(package) for package in lock.packages}
+    shadowed = {_apart(p.name, lock.site_of(p)): _locked(p) for p in machine.shadowed}
     for lost in machine.unproved:
         name = normalize(lost.name)
-        packages.setdefault(
-            name, Item(name=name, version=lost.version, tree=lost.tree, proof="unproved")
-        )
+        item = Item(name=name, version=lost.version, tree=lost.tree, proof="unproved")
+        if lost.shadowed:
+            shadowed[_apart(name, lost.site)] = item
+        else:
+            packages.setdefault(name, item)
     for loose in machine.loose_dists:
         name = normalize(loose.name)
         packages.setdefault(name, Item(name=name, version=loose.version, tree=None, proof="packed"))
@@ -106,22 +104,41 @@ def of_lock(lock: Lock, title: str) -> View:
         files=_files(machine.loose),
         system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages},
         system_whole=False,
+        shadowed=shadowed,
+        sources={s.key: s.digest for s in machine.sources if s.digest is not None},
         layers=machine.layers,
     )
 
 
+def _locked(package: Package) -> Item:
+    return Item(
+        name=package.name,
+        version=package.facts.version or package.version or "",
+        tree=package.facts.tree,
+        proof=package.facts.proof,
+        artifact=package.artifact.sha256,
+    )
+
+
+def _live(item: Seen) -> Item:
+    return Item(
+        name=item.name,
+        version=item.dist.version,
+        tree=item.tree,
+        changed=tuple(sorted({*item.edited, *item.missing})),
+    )
+
+
+def _apart(name: str, site: str) -> str:
+    """A shadowed distribution's place in a view: others of its name may lie elsewhere."""
+    return f"{name} in {site}"
+
+
 def of_snapshot(snapshot: Snapshot, title: str) -> View:
     seen = survey(snapshot)
-    packages = {
-        item.name: Item(
-            name=item.name,
-            version=item.dist.version,
-            tree=item.tree,
-            changed=tuple(sorted({*item.edited, *item.missing})),
-        )
-        for item in seen.seen
-    }
-    for dist in [*seen.loose_dists, *seen.stranded]:
+    packages = {item.name: _live(item) for item in seen.seen}
+    digests = {source.key: digest_of(source) for source in snapshot.sources}
+    for dist in [*seen.loose_dists, *seen.in_sources, *seen.stranded]:
         name = normalize(dist.name)
         packages.setdefault(name, Item(name=name, version=dist.version, tree=None))
     return View(
@@ -132,5 +149,7 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         files=_files(seen.sites),
         system=snapshot.system.dpkg,
         system_whole=True,
+        shadowed={_apart(item.name, item.dist.site): _live(item) for item in seen.shadowed},
+        sources={key: digest for key, digest in digests.items() if digest is not None},
         layers=layers_of(snapshot, seen),
     )

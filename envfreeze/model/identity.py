@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock, LooseSite, SystemPackage
-from envfreeze.model.snapshot import Dist, Interpreter, Row
+from envfreeze.model.lock import Lock, LooseSite, Package, SystemPackage, Unproved
+from envfreeze.model.snapshot import Dist, Interpreter, Row, SourceFile
 
 INSTALLER_FILES = frozenset(
     {
@@ -137,6 +137,29 @@ def files_digest(sites: Iterable[LooseSite]) -> str:
     )
 
 
+def source_files(files: Iterable[SourceFile]) -> list[tuple[str, str]]:
+    """``(path, word for the content)`` of a source tree's files; an unreadable one has none."""
+    return [
+        (file.path, f"-> {file.link}" if file.link is not None else _content(file))
+        for file in files
+        if file.sha256 is not None or file.link is not None
+    ]
+
+
+def _content(file: SourceFile) -> str:
+    return f"{file.sha256}{' executable' if file.executable else ''}"
+
+
+def source_digest(files: Iterable[tuple[str, str]]) -> str:
+    """sha256 over the files of a source tree, as :func:`source_files` words them."""
+    return tree_digest(files)
+
+
+def sources_digest(sources: Iterable[tuple[str, str | None]]) -> str:
+    """Digest over ``(key, digest)`` of the source trees that are kept."""
+    return _digest(sorted([key, digest] for key, digest in sources if digest is not None))
+
+
 def system_digest(packages: Iterable[SystemPackage]) -> str:
     return _digest(sorted([p.name, p.arch, p.version] for p in packages))
 
@@ -149,21 +172,44 @@ def environment_id(layers: dict[str, str]) -> str:
 def lock_layers(lock: Lock) -> dict[str, str]:
     """The digest of each layer, computed from what *lock* says of it."""
     machine = lock.machine
-    packages = [
-        (package.name, package.facts.version or package.version or "", package.facts.tree)
-        for package in lock.packages
-    ]
-    packages += [
-        (normalize(lost.name), lost.version, lost.tree)
-        for lost in machine.unproved
-        if lost.tree is not None
-    ]
-    return {
+    packages = [_identity(package) for package in lock.packages]
+    lost = {shadowed: _lost(machine.unproved, shadowed) for shadowed in (False, True)}
+    packages += lost[False]
+    layers = {
         "files": files_digest(machine.loose),
         "interpreter": interpreter_digest(machine.interpreter.facts),
         "packages": packages_digest(packages),
         "system": system_digest(machine.system.packages),
     }
+    return layers | rare_layers(
+        shadowed=[*map(_identity, machine.shadowed), *lost[True]],
+        sources=[(source.key, source.digest) for source in machine.sources],
+    )
+
+
+def _lost(unproved: list[Unproved], shadowed: bool) -> list[tuple[str, str, str | None]]:
+    return [
+        (normalize(one.name), one.version, one.tree)
+        for one in unproved
+        if one.tree is not None and one.shadowed is shadowed
+    ]
+
+
+def rare_layers(
+    *, shadowed: list[tuple[str, str, str | None]], sources: list[tuple[str, str | None]]
+) -> dict[str, str]:
+    """The layers that few environments have: they are there only where something is in them."""
+    layers = {}
+    if shadowed:
+        layers["shadowed"] = packages_digest(shadowed)
+    if any(digest is not None for _, digest in sources):
+        layers["sources"] = sources_digest(sources)
+    return layers
+
+
+def _identity(package: Package) -> tuple[str, str, str | None]:
+    facts = package.facts
+    return package.name, facts.version or package.version or "", facts.tree
 
 
 def check_identity(lock: Lock, source: str) -> None:
@@ -173,7 +219,8 @@ def check_identity(lock: Lock, source: str) -> None:
     """
     machine = lock.machine
     layers = lock_layers(lock)
-    wrong = sorted(name for name in layers if machine.layers.get(name) != layers[name])
+    names = {*layers, *machine.layers}
+    wrong = sorted(name for name in names if machine.layers.get(name) != layers.get(name))
     if wrong or machine.id != environment_id(machine.layers):
         said = f"its layer {', '.join(wrong)}" if wrong else "its id"
         raise LockError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ import msgspec
 
 from envfreeze.errors import LockError
 from envfreeze.model import toml
-from envfreeze.model.snapshot import Finding, Interpreter
+from envfreeze.model.snapshot import Finding, Interpreter, Repository
+from envfreeze.probe import pointers
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,6 +37,7 @@ _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.
 _DEBIAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*")
 _EDIT_SCHEMES = frozenset({"site", "scripts", "headers", "data"})
 _PLAIN_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f]")
 
 
@@ -105,6 +107,9 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     wheel does not hold them."""
     edits: list[Edit] = []
     """What somebody changed in the files since they were installed, by path."""
+    pointers: list[str] = []
+    """``scheme/path`` of files that name a source tree; in the packed wheel a placeholder stands
+    for it (:mod:`envfreeze.probe.pointers`), as it does in :attr:`direct_url`."""
     patch: Artifact | None = None
     """The archive with the bytes of :attr:`edits`; None: there are none, or only deletions."""
 
@@ -148,6 +153,8 @@ class Unproved(Kebab, frozen=True, kw_only=True):
     info: str
     reason: str
     tree: str | None = None
+    shadowed: bool = False
+    """Another one of its name stands earlier on sys.path."""
 
 
 class LooseEntry(Kebab, frozen=True, kw_only=True):
@@ -176,6 +183,31 @@ class Loose(Kebab, frozen=True, kw_only=True):
     version: str
     site: str
     info: str
+
+
+class SourceTree(Kebab, frozen=True, kw_only=True):
+    """A directory outside the environment that it imports from, kept whole.
+
+    It comes back at :attr:`root` in an image, and at ``src/KEY`` in a venv.
+    """
+
+    key: str
+    root: str
+    spellings: list[str] = []
+    """Other paths that led to :attr:`root`."""
+    imports: list[str] = []
+    """Directories below the root (``""``: itself) that modules are imported from."""
+    dists: list[str] = []
+    """The distributions that are installed from it, editable."""
+    digest: str | None = None
+    """sha256 over its files (:func:`envfreeze.model.identity.source_digest`); None: not kept."""
+    count: int = 0
+    """Of its files and links."""
+    repository: Repository | None = None
+    archive: Artifact | None = None
+    """A tar.gz of its files."""
+    problem: str | None = None
+    """Why it is not kept."""
 
 
 class SystemPackage(Kebab, frozen=True, kw_only=True):
@@ -221,6 +253,12 @@ class Machine(Kebab, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     loose_dists: list[Loose] = []
     loose: list[LooseSite] = []
+    shadowed: list[Package] = []
+    """Distributions that are never imported, for one of the same name stands earlier on
+    sys.path: in an image they come back, in a venv there is no place for them."""
+    sources: list[SourceTree] = []
+    pythonpath: list[str] = []
+    """PYTHONPATH, its entries with placeholders for the source trees."""
     unproved: list[Unproved] = []
     findings: list[Finding] = []
 
@@ -243,9 +281,18 @@ class Lock(Kebab, frozen=True, kw_only=True):
     def machine(self) -> Machine:
         return self.tool.envfreeze
 
+    def python_path(self, places: Mapping[str, str]) -> str:
+        """PYTHONPATH, the source trees at *places* (by key); empty: it was not set."""
+        return ":".join(pointers.placed_link(entry, places) for entry in self.machine.pythonpath)
+
     def site_of(self, package: Package) -> str:
         """The site directory that *package* was found in."""
         return package.facts.site or self.machine.interpreter.facts.purelib
+
+
+def _is_pointer(key: str) -> bool:
+    scheme, _, path = key.partition("/")
+    return scheme == "site" and pointers.is_pointer(path)
 
 
 def edit_problem(edit: Edit) -> str | None:
@@ -265,7 +312,9 @@ def edit_problem(edit: Edit) -> str | None:
 def artifacts(lock: Lock) -> list[Artifact]:
     """Every artifact that a rebuild needs, in the lock's order."""
     found = [artifact for package in lock.packages for artifact in package.artifacts]
+    found += [artifact for package in lock.machine.shadowed for artifact in package.artifacts]
     found += [site.archive for site in lock.machine.loose if site.archive]
+    found += [source.archive for source in lock.machine.sources if source.archive]
     found += [package.artifact for package in lock.machine.system.packages]
     if lock.machine.interpreter.archive:
         found.append(lock.machine.interpreter.archive)
@@ -273,7 +322,17 @@ def artifacts(lock: Lock) -> list[Artifact]:
 
 
 INLINE = frozenset(
-    {"wheels", "archive", "artifact", "edits", "files", "hashes", "patch", "wrapper-copies"}
+    {
+        "archive",
+        "artifact",
+        "edits",
+        "files",
+        "hashes",
+        "patch",
+        "submodules",
+        "wheels",
+        "wrapper-copies",
+    }
 )
 """Tables that are written on one line, so that a package is one short block."""
 
@@ -353,13 +412,15 @@ def _check_content(lock: Lock, source: str) -> None:
 
 def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
     """``(path in the document, what is wrong there)``, as it is found."""
-    for index, package in enumerate(lock.packages):
-        place = f"packages[{index}]"
+    machine = lock.machine
+    ours = "tool.envfreeze"
+    packages = [(f"packages[{index}]", package) for index, package in enumerate(lock.packages)]
+    packages += [(f"{ours}.shadowed[{index}]", one) for index, one in enumerate(machine.shadowed)]
+    for place, package in packages:
         if (package.archive is None) == (not package.wheels):
             yield place, "it must have either wheels or an archive"
         yield from _package_problems(package, place)
-    machine = lock.machine
-    ours = "tool.envfreeze"
+    yield from _sources_problems(machine, ours)
     archive = machine.interpreter.archive
     if archive is not None:
         yield from _artifact_problems(archive, f"{ours}.interpreter.archive")
@@ -398,9 +459,41 @@ def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]
         seen.add(edit.path)
         if problem:
             yield f"{place}.tool.envfreeze.edits[{position}] ({edit.path})", problem
+    if not all(_is_pointer(key) for key in facts.pointers):
+        yield f"{place}.tool.envfreeze.pointers", "one of them cannot name a source tree"
     for original, copies in facts.wrapper_copies.items():
         if not all(map(_is_file_name, (original, *copies))):
             yield f"{place}.tool.envfreeze.wrapper-copies", "one of them is not a file name"
+
+
+def _without_marks(text: str) -> str:
+    return re.sub(r"\{envfreeze:source:[A-Za-z0-9._-]+\}", "", text)
+
+
+def _sources_problems(machine: Machine, ours: str) -> Iterator[tuple[str, str]]:
+    for index, source in enumerate(machine.sources):
+        yield from _source_problems(source, f"{ours}.sources[{index}]")
+    if len({source.key for source in machine.sources}) < len(machine.sources):
+        yield f"{ours}.sources", "two of them have the same key"
+    for index, text in enumerate(machine.pythonpath):
+        if ":" in _without_marks(text) or _NOT_IN_NAMES.search(text.replace("/", "")):
+            yield f"{ours}.pythonpath[{index}]", "it cannot be one entry of PYTHONPATH"
+
+
+def _source_problems(source: SourceTree, place: str) -> Iterator[tuple[str, str]]:
+    if not _KEY.fullmatch(source.key):
+        yield f"{place}.key", f"{source.key!r} is not a file name made of plain letters"
+    for name, path in [("root", source.root), *(("spellings", p) for p in source.spellings)]:
+        if not path.startswith("/") or not _stays_below(path.lstrip("/")):
+            yield f"{place}.{name}", "it is not an absolute path"
+    if not all(path == "" or is_inside(path) for path in source.imports):
+        yield f"{place}.imports", "one of them leads out of the tree"
+    if source.digest is not None and not _SHA256.fullmatch(source.digest):
+        yield f"{place}.digest", "it is not 64 hexadecimal digits"
+    if source.archive is not None:
+        yield from _artifact_problems(source.archive, f"{place}.archive")
+        if source.digest is None:
+            yield f"{place}.digest", "it must be there for a tree that is kept"
 
 
 def _artifact_problems(artifact: Artifact, place: str) -> Iterator[tuple[str, str]]:

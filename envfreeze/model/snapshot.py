@@ -157,17 +157,17 @@ class SourceFile(msgspec.Struct, frozen=True, array_like=True):
     """The text of a symbolic link."""
 
 
-class Submodule(msgspec.Struct, frozen=True, kw_only=True):
+class Submodule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
-    commit: str | None
+    commit: str | None = None
     url: str | None = None
     """Without credentials."""
 
 
-class Repository(msgspec.Struct, frozen=True, kw_only=True):
+class Repository(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The git repository that holds a source tree, and how the tree differs from its commit."""
 
-    commit: str | None
+    commit: str | None = None
     """None: there is no commit yet."""
     branch: str | None = None
     url: str | None = None

@@ -18,11 +18,14 @@ from envfreeze.model.identity import (
     normalize,
     owned_rows,
     packages_digest,
+    rare_layers,
     sha256_of_claim,
+    source_digest,
+    source_files,
     tree_digest,
 )
 from envfreeze.model.lock import LooseEntry, LooseSite
-from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot
+from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot, Source
 
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -52,24 +55,29 @@ class Survey:
     """Live, with a RECORD: these become packages."""
     loose_dists: list[Dist]
     """Without a usable RECORD or name, or stale: they come back as unowned files."""
+    in_sources: list[Dist]
+    """Their metadata lies in a source tree that is kept: they come back with it."""
     stranded: list[Dist]
-    """On sys.path through PYTHONPATH or a ``.pth`` line: their files are not looked at."""
-    shadowed: list[Dist]
+    """On sys.path through PYTHONPATH or a ``.pth`` line, and nothing of it is kept."""
+    shadowed: list[Seen]
     """A distribution of the same name stands earlier on sys.path: never imported."""
     sites: list[Site]
     """The site directories, their loose files complete."""
 
     @property
     def found(self) -> int:
-        return len(self.seen) + len(self.loose_dists) + len(self.stranded) + len(self.shadowed)
+        packages = len(self.seen) + len(self.shadowed)
+        return packages + len(self.loose_dists) + len(self.in_sources) + len(self.stranded)
 
 
 @dataclass(slots=True)
 class _Sorter:
     owned_sites: dict[str, Site]
+    sources: list[Source]
     extra: dict[str, list[LooseFile]] = field(default_factory=lambda: defaultdict(list))
     live: list[Dist] = field(default_factory=list)
     loose: list[Dist] = field(default_factory=list)
+    in_sources: list[Dist] = field(default_factory=list)
     stranded: list[Dist] = field(default_factory=list)
     shadowed: list[Dist] = field(default_factory=list)
 
@@ -77,41 +85,59 @@ class _Sorter:
 def survey(snapshot: Snapshot) -> Survey:
     """Sort the distributions of *snapshot* by what can be done with them."""
     owned = {site.path: site for site in snapshot.sites if site.kind in {"site", "user", "system"}}
-    sorter = _Sorter(owned)
+    sorter = _Sorter(owned, [source for source in snapshot.sources if source.problem is None])
     groups: dict[str, list[Dist]] = defaultdict(list)
     for dist in snapshot.dists:
         groups[normalize(dist.name) or dist.info].append(dist)
     for group in groups.values():
         _sort_group(group, sorter)
-    owners = _owners(sorter.live)
+    owners = _owners([*sorter.live, *sorter.shadowed])
     return Survey(
         seen=[_see(dist, owners) for dist in sorter.live],
         loose_dists=sorter.loose,
+        in_sources=sorter.in_sources,
         stranded=sorter.stranded,
-        shadowed=sorter.shadowed,
+        shadowed=[_see(dist, owners) for dist in sorter.shadowed],
         sites=[_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()],
     )
 
 
 def _sort_group(group: list[Dist], sorter: _Sorter) -> None:
     """One normalised name: the first site directory wins, in it the most intact copy."""
-    first = group[0].site
-    here = [dist for dist in group if dist.site == first]
-    # A stable sort: of equally intact copies the one that the import system meets first.
-    here.sort(key=_damage)
+    owned = []
+    for dist in group:
+        if _owning_site(dist, sorter.owned_sites) is not None:
+            owned.append(dist)
+        elif any(_is_below(dist.site, source) for source in sorter.sources):
+            sorter.in_sources.append(dist)
+        else:
+            sorter.stranded.append(dist)
+    by_site: dict[str, list[Dist]] = defaultdict(list)
+    for dist in owned:
+        by_site[dist.site].append(dist)
+    for place, here in enumerate(by_site.values()):
+        # A stable sort: of equally intact copies the one that the import system meets first.
+        here.sort(key=_damage)
+        _sort_site(here, sorter, is_first=place == 0)
+
+
+def _sort_site(here: list[Dist], sorter: _Sorter, *, is_first: bool) -> None:
+    """The distributions of one name in one site directory."""
     for position, dist in enumerate(here):
         inside = _owning_site(dist, sorter.owned_sites)
-        if inside is None:
-            sorter.stranded.append(dist)
-        elif dist.rows is None or inside.path != dist.site:
-            # Below a site directory, not in it: all its files are unowned files of that one.
+        if dist.rows is None or inside is None or inside.path != dist.site:
+            # Without RECORD, or below a site directory and not in it: all its files are unowned
+            # files of that one.
             sorter.loose.append(dist)
         elif position == 0 and _NAME.fullmatch(dist.name) and not _CONTROL.search(dist.version):
-            sorter.live.append(dist)
+            (sorter.live if is_first else sorter.shadowed).append(dist)
         else:
             sorter.loose.append(dist)
             sorter.extra[dist.site] += _metadata_files(dist)
-    sorter.shadowed += [dist for dist in group if dist.site != first]
+
+
+def _is_below(path: str, source: Source) -> bool:
+    return any((path + "/").startswith(root.rstrip("/") + "/") for root in source.spellings)
 
 
 def _damage(dist: Dist) -> int:
@@ -210,13 +236,24 @@ def files_of(seen: Seen) -> list[tuple[str, str]]:
 
 def layers_of(snapshot: Snapshot, seen: Survey) -> dict[str, str]:
     """The layer digests that a probe alone can tell: all but the system's."""
-    return {
+    layers = {
         "files": files_digest(as_loose(site) for site in seen.sites),
         "interpreter": interpreter_digest(snapshot.interpreter),
-        "packages": packages_digest(
-            [(item.name, item.dist.version, item.tree) for item in seen.seen]
-        ),
+        "packages": packages_digest(map(_identity, seen.seen)),
     }
+    return layers | rare_layers(
+        shadowed=[_identity(item) for item in seen.shadowed],
+        sources=[(source.key, digest_of(source)) for source in snapshot.sources],
+    )
+
+
+def _identity(item: Seen) -> tuple[str, str, str]:
+    return item.name, item.dist.version, item.tree
+
+
+def digest_of(source: Source) -> str | None:
+    """The digest of a source tree; None: it is not kept."""
+    return None if source.problem is not None else source_digest(source_files(source.files))
 
 
 def as_loose(site: Site) -> LooseSite:

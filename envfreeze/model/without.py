@@ -18,7 +18,7 @@ import msgspec
 
 from envfreeze.errors import UsageError
 from envfreeze.model.identity import normalize
-from envfreeze.model.snapshot import Dist, Finding, Interpreter, Site, Snapshot
+from envfreeze.model.snapshot import Dist, Finding, Interpreter, Site, Snapshot, Source
 
 if TYPE_CHECKING:
     from packaging.markers import Marker
@@ -173,6 +173,8 @@ def _reduced(snapshot: Snapshot, gone: list[Dist]) -> Snapshot:
     """*snapshot* without *gone*. The files that their RECORDs own are no site's unowned files,
     and what else lies in their metadata directories goes with those."""
     ids = set(map(id, gone))
+    names = {normalize(dist.name) for dist in gone}
+    trees = [source for source in snapshot.sources if _is_only_of(source, names)]
     heads = {f"{dist.site}/{dist.info}" for dist in gone}
     findings = [found for found in snapshot.findings if not _is_in(found.place, heads)]
     findings += [_modules_stay(dist) for dist in gone if dist.rows is None]
@@ -180,8 +182,18 @@ def _reduced(snapshot: Snapshot, gone: list[Dist]) -> Snapshot:
         snapshot,
         dists=[dist for dist in snapshot.dists if id(dist) not in ids],
         findings=findings,
-        sites=[_without_heads(site, heads) for site in snapshot.sites],
+        sites=[
+            _without_heads(site, heads)
+            for site in snapshot.sites
+            if site.kind != "pth" or not any(_is_in(site.path, {tree.root}) for tree in trees)
+        ],
+        sources=[source for source in snapshot.sources if source not in trees],
     )
+
+
+def _is_only_of(source: Source, names: set[str]) -> bool:
+    """Whether the tree is an editable install of *names*, and of nothing that stays."""
+    return bool(source.dists) and names.issuperset(source.dists)
 
 
 def _modules_stay(dist: Dist) -> Finding:

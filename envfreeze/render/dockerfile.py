@@ -148,7 +148,7 @@ def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
             "packed": machine.interpreter.origin == "packed",
             "packages": lock.packages,
             "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
-            "environment": _environment(machine.environment),
+            "environment": _environment(machine.environment | _python_path(lock)),
             "labels": [(Quoted(name), dockerfile_string(text)) for name, text in labels.items()],
             "command": dockerfile_json([_command(facts.executable, scripts)]),
         },
@@ -279,6 +279,11 @@ def _command(executable: str, scripts: str) -> str:
     if str(path.parent) == scripts and _SIMPLE.fullmatch(path.name):
         return path.name
     return str(path)
+
+
+def _python_path(lock: Lock) -> dict[str, str]:
+    text = lock.python_path({source.key: source.root for source in lock.machine.sources})
+    return {"PYTHONPATH": text} if text else {}
 
 
 def _environment(variables: dict[str, str]) -> list[tuple[Quoted, Quoted]]:

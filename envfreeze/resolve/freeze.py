@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +31,14 @@ from envfreeze.model.lock import (
     Package,
     PackageFacts,
     PackageTool,
+    SourceTree,
     Tool,
     Unproved,
 )
 from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.progress import Progress
-from envfreeze.resolve import pack, patches, trees
+from envfreeze.resolve import pack, patches, sources, trees
 from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
@@ -65,14 +65,17 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     :raises ArtifactError: a file changed while it was being packed.
     """
     seen = survey(snapshot)
-    trees.remember(seen.seen, means.cache)
-    verdicts = _prove_edited(seen.seen, _prove(seen, snapshot, means), snapshot, means)
+    items = [*seen.seen, *seen.shadowed]
+    trees.remember(items, means.cache)
+    trees.remember_sources(snapshot.sources, means.cache)
+    verdicts = _prove_edited(items, _prove(items, snapshot, means), snapshot, means)
     made = _Packages(snapshot, means)
-    with means.progress.task("pack", len(seen.seen)) as advance:
-        for item, verdict in zip(seen.seen, verdicts, strict=True):
-            made.add(item, verdict)
+    with means.progress.task("pack", len(items)) as advance:
+        for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
+            made.add(item, verdict, shadowed=place >= len(seen.seen))
             advance(1)
-    loose = [site for site in (_loose(s, means) for s in seen.sites) if site is not None]
+    spelt = sources.roots(snapshot)
+    loose = [s for s in (_loose(s, means, spelt) for s in seen.sites) if s is not None]
     layers = lock_machine(
         snapshot,
         seen,
@@ -84,7 +87,8 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             pack=means.pack,
         ),
     )
-    lock = _lock(snapshot, seen, made, loose, layers)
+    kept_trees = sources.lock_sources(snapshot, means.cache, means.sidecar, keep=means.pack)
+    lock = _lock(snapshot, seen, made, (loose, kept_trees), layers)
     return Frozen(
         lock=lock,
         found=seen.found,
@@ -94,15 +98,15 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     )
 
 
-def _prove(seen: Survey, snapshot: Snapshot, means: Means) -> list[Verdict]:
-    with means.progress.task("prove", len(seen.seen)) as advance:
+def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]:
+    with means.progress.task("prove", len(items)) as advance:
         return prove_all(
-            [item.dist for item in seen.seen],
+            [item.dist for item in items],
             means.index,
             means.cache,
             offline=means.offline,
             on_done=lambda _name: advance(1),
-            yields=[frozenset(item.yields) for item in seen.seen],
+            yields=[frozenset(item.yields) for item in items],
             accepts=Accepts(snapshot),
         )
 
@@ -174,35 +178,44 @@ class _Packages:
     def __init__(self, snapshot: Snapshot, means: Means) -> None:
         self._means = means
         self._facts = snapshot.interpreter
+        spelt = sources.roots(snapshot)
         self._layouts = {
-            site.path: pack.layout(site, snapshot.interpreter) for site in snapshot.sites
+            site.path: pack.layout(site, snapshot.interpreter, spelt) for site in snapshot.sites
+        }
+        self._editable = {
+            name: f"src/{source.key}"
+            for source in snapshot.sources
+            if source.problem is None
+            for name in source.dists
         }
         self.packages: list[Package] = []
+        self.shadowed: list[Package] = []
         self.unproved: list[Unproved] = []
         self.findings: list[Finding] = []
 
-    def add(self, item: Seen, verdict: Verdict | Patched) -> None:
+    def add(self, item: Seen, verdict: Verdict | Patched, *, shadowed: bool = False) -> None:
+        """:param shadowed: another one of its name is imported."""
         self._report(item)
+        made = self._made(item, verdict)
+        if isinstance(made, Package):
+            (self.shadowed if shadowed else self.packages).append(made)
+        else:
+            self.unproved.append(msgspec.structs.replace(made, shadowed=shadowed))
+
+    def _made(self, item: Seen, verdict: Verdict | Patched) -> Package | Unproved:
+        patched: Patched | None = None
         if isinstance(verdict, Patched):
             if verdict.archive is not None and not self._means.pack:
                 verdict = NotProved(reason="some of its files were edited")
             else:
-                self._add(item, verdict.proof, verdict)
-                return
-        self._add(item, verdict, None)
-
-    def _add(self, item: Seen, verdict: Verdict, patched: Patched | None) -> None:
+                patched = verdict
+                verdict = patched.proof
         if isinstance(verdict, WheelProof):
             if verdict.candidate.local and not self._means.pack:
-                self.unproved.append(self._unproved(item, "its wheel is a file of this machine"))
-            else:
-                self.packages.append(self._with_edits(self._proved(item, verdict), patched))
-            return
+                return self._unproved(item, "its wheel is a file of this machine")
+            return self._with_edits(self._proved(item, verdict), patched)
         packed = self._packed(item, verdict) if self._means.pack else None
-        if packed is not None:
-            self.packages.append(packed)
-        else:
-            self.unproved.append(self._unproved(item, verdict.reason))
+        return packed or self._unproved(item, verdict.reason)
 
     def _with_edits(self, package: Package, patched: Patched | None) -> Package:
         if patched is None:
@@ -263,15 +276,21 @@ class _Packages:
         name = pack.wheel_name(dist, self._facts)
         artifact = kept(self._means.cache, self._means.sidecar, sha256, name)
         evidence = f"rebuilt from the installed files: {printable(verdict.reason)}"
-        return self._package(item, self._package_facts(item, "packed", evidence), wheel=artifact)
+        if item.name in self._editable:
+            evidence = f"an editable install of {self._editable[item.name]}, which is kept"
+        facts = msgspec.structs.replace(
+            self._package_facts(item, "packed", evidence),
+            pointers=pack.pointing(dist, self._layouts[dist.site]),
+        )
+        return self._package(item, facts, wheel=artifact)
 
     def _pack(self, item: Seen) -> str:
         """The packed wheel's sha256; one that was packed before from the same bytes is reused."""
         dist = item.dist
         modes = [f"{row.scheme}/{row.path}" for row in dist.rows or () if row.executable]
-        key = _pack_key(dist.info, item.tree, dist.tags, item.yields, modes)
+        key = pack.pack_key(dist.info, item.tree, dist.tags, item.yields, modes)
         place = self._layouts[dist.site]
-        return _packed_once(
+        return pack.packed_once(
             self._means.cache,
             key,
             lambda: pack.pack_wheel(dist, place, self._means.cache, item.yields),
@@ -358,7 +377,7 @@ class _Packages:
                     advice="capture as a user who may read them",
                 )
             )
-        if _is_editable(item.dist):
+        if _is_editable(item.dist) and item.name not in self._editable:
             self.findings.append(
                 Finding(
                     kind="editable",
@@ -440,28 +459,14 @@ def _bare_url(url: str) -> str:
     return f"{match[1]}{match[2]}@{rest.removeprefix(match[1])}"
 
 
-def _pack_key(*parts: object) -> str:
-    return hashlib.sha256(repr((pack.FORMAT, *parts)).encode()).hexdigest()
-
-
-def _packed_once(cache: Cache, key: str, make: Callable[[], tuple[str, int]]) -> str:
-    """The sha256 of what *make* packs; what was packed before from the same bytes is reused."""
-    known = (cache.read_note("packs", key) or b"").decode("ascii", "replace")
-    if cache.find(known) is not None:
-        return known
-    sha256, _ = make()
-    cache.write_note("packs", key, sha256.encode())
-    return sha256
-
-
-def _loose(site: Site, means: Means) -> LooseSite | None:
+def _loose(site: Site, means: Means, spelt: pack.Roots) -> LooseSite | None:
     entry = as_loose(site)
     if not entry.files:
         return None
     if not means.pack:
         return entry
-    key = _pack_key([(f.path, f.sha256, f.link, f.executable) for f in entry.files])
-    sha256 = _packed_once(means.cache, key, lambda: pack.pack_loose(site, means.cache))
+    key = pack.pack_key([(f.path, f.sha256, f.link, f.executable) for f in entry.files])
+    sha256 = pack.packed_once(means.cache, key, lambda: pack.pack_loose(site, means.cache, spelt))
     archive = kept(means.cache, means.sidecar, sha256, "unowned-files.tar.gz")
     return LooseSite(site=entry.site, archive=archive, files=entry.files)
 
@@ -483,7 +488,9 @@ def _outside(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
     """Directories that sys.path has from elsewhere: whatever is imported from them is not kept."""
     owned = [site.path.rstrip("/") + "/" for site in seen.sites]
     for site in snapshot.sites:
-        if site.kind in {"pth", "pythonpath"} and not (site.path + "/").startswith(tuple(owned)):
+        if site.kind not in {"pth", "pythonpath"} or sources.is_covered(site.path, snapshot):
+            continue
+        if not (site.path + "/").startswith(tuple(owned)):
             source = "a .pth file" if site.kind == "pth" else "PYTHONPATH"
             yield Finding(
                 kind="outside-path",
@@ -505,11 +512,12 @@ def _stranded(seen: Survey) -> Iterable[Unproved]:
 
 
 def _shadowed(seen: Survey) -> Iterable[Finding]:
-    for dist in seen.shadowed:
+    for item in seen.shadowed:
         yield Finding(
             kind="shadowed",
-            place=f"{dist.site}/{dist.info}",
-            detail=f"another {dist.name} stands earlier on sys.path: never imported, not kept",
+            place=f"{item.dist.site}/{item.dist.info}",
+            detail=f"another {item.dist.name} stands earlier on sys.path: never imported",
+            advice="kept; an image brings it back, a venv has no place for it",
         )
 
 
@@ -517,12 +525,13 @@ def _lock(
     snapshot: Snapshot,
     seen: Survey,
     made: _Packages,
-    loose: list[LooseSite],
+    files: tuple[list[LooseSite], list[SourceTree]],
     machine: MachineLayers,
 ) -> Lock:
+    loose, kept_trees = files
     unproved = sorted([*made.unproved, *_stranded(seen)], key=lambda u: (normalize(u.name), u.site))
     findings = [*snapshot.findings, *made.findings, *_shadowed(seen), *machine.findings]
-    findings += [*_lost(seen), *_outside(snapshot, seen)]
+    findings += [*_lost(seen), *_outside(snapshot, seen), *sources.findings(snapshot)]
     layers = {
         **layers_of(snapshot, seen),
         "system": system_digest(machine.system.packages),
@@ -532,10 +541,12 @@ def _lock(
         and not machine.system.unproved
         and machine.interpreter.origin != "unpacked"
         and all(site.archive is not None for site in loose)
+        and all(tree.archive is not None for tree in kept_trees if tree.problem is None)
         and not any(finding.kind in OPEN for finding in findings)
     )
     loose_dists = [
-        Loose(name=d.name, version=d.version, site=d.site, info=d.info) for d in seen.loose_dists
+        Loose(name=d.name, version=d.version, site=d.site, info=d.info)
+        for d in [*seen.loose_dists, *seen.in_sources]
     ]
     version = snapshot.interpreter.version.split(".")
     return Lock(
@@ -554,6 +565,9 @@ def _lock(
                 environment=dict(sorted(snapshot.environment.items())),
                 loose_dists=sorted(loose_dists, key=lambda d: (normalize(d.name), d.site, d.info)),
                 loose=sorted(loose, key=lambda site: site.site),
+                shadowed=sorted(made.shadowed, key=lambda p: (p.name, p.facts.site or "")),
+                sources=kept_trees,
+                pythonpath=sources.pythonpath(snapshot),
                 unproved=unproved,
                 findings=sorted(findings, key=lambda f: (f.kind, f.place, f.detail)),
             )
@@ -567,6 +581,12 @@ OPEN = frozenset(
         "no-system-packages",
         "not-utf8",
         "outside-path",
+        "source",
+        "source-ignored",
+        "source-large",
+        "source-lfs",
+        "source-missing",
+        "source-outside",
         "unowned-library",
         "unreadable",
     }
@@ -575,10 +595,18 @@ OPEN = frozenset(
 
 
 def _count(lock: Lock, seen: Survey) -> Counter[str]:
+    editable = {name for source in lock.machine.sources for name in source.dists}
     counts: Counter[str] = Counter(
-        "patched" if package.facts.edits else package.facts.proof for package in lock.packages
+        "editable"
+        if package.name in editable
+        else "patched"
+        if package.facts.edits
+        else package.facts.proof
+        for package in lock.packages
     )
-    counts["kept as files"] = len(lock.machine.loose_dists)
+    counts["kept as files"] = len(seen.loose_dists)
     counts["unproved"] = len(lock.machine.unproved)
-    counts["shadowed"] = len(seen.shadowed)
+    counts["shadowed"] = len(lock.machine.shadowed)
+    if seen.in_sources:
+        counts["in source trees"] = len(seen.in_sources)
     return counts

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from envfreeze.errors import IndexUnavailableError
 from envfreeze.model.lock import Artifact, InterpreterLayer, SystemLayer, SystemPackage, Unproved
-from envfreeze.model.snapshot import Dist, Finding, Interpreter, Snapshot
-from envfreeze.model.survey import Survey
+from envfreeze.model.snapshot import Dist, Finding, Interpreter, LooseFile, Snapshot, SourceFile
+from envfreeze.model.survey import Survey, digest_of
 from envfreeze.progress import Progress
 from envfreeze.resolve import debs, elf, interpreter
 from envfreeze.resolve.dpkg import Dpkg
@@ -175,11 +175,13 @@ def _key(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> str:
     """A digest that changes when the answer could: trees, unowned files, dpkg, apt's lists."""
     offline = means.http is None
     digest = hashlib.sha256(f"{_NOTE_VERSION} {means.pack} {offline}".encode())
-    for item in seen.seen:
+    for item in [*seen.seen, *seen.shadowed]:
         digest.update(f"{item.dist.site}/{item.dist.info} {item.tree}\n".encode())
     for site in seen.sites:
         for entry in site.loose:
             digest.update(f"{site.path}/{entry.path} {entry.sha256} {entry.link}\n".encode())
+    for source in snapshot.sources:
+        digest.update(f"{source.root} {digest_of(source)}\n".encode())
     digest.update(msgspec.json.encode(snapshot.interpreter))
     for place in _watched(snapshot.interpreter):
         digest.update(f"{place} {stamp(place)}\n".encode())
@@ -227,12 +229,16 @@ def _system(
 def _objects(snapshot: Snapshot, seen: Survey) -> Iterator[str]:
     """Files of the environment that may be ELF: libraries by name, programs by mode."""
     layouts = {site.path: layout(site, snapshot.interpreter) for site in snapshot.sites}
-    for item in seen.seen:
+    for item in [*seen.seen, *seen.shadowed]:
         yield from _dist_objects(item.dist, layouts[item.dist.site])
-    for site in seen.sites:
-        for entry in site.loose:
+    trees: list[tuple[str, Sequence[LooseFile | SourceFile]]] = [
+        *((site.path, site.loose) for site in seen.sites),
+        *((source.root, source.files) for source in snapshot.sources),
+    ]
+    for root, files in trees:
+        for entry in files:
             if entry.link is None and (".so" in entry.path or entry.executable):
-                yield f"{site.path}/{entry.path}"
+                yield f"{root}/{entry.path}"
 
 
 def _dist_objects(dist: Dist, place: Layout) -> Iterator[str]:

@@ -14,16 +14,17 @@ import os.path
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from envfreeze.errors import ArtifactError
 from envfreeze.model.identity import normalize, owned_rows
-from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site
+from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site, Source, SourceFile
 from envfreeze.model.survey import claimed_sha256
 from envfreeze.probe import files as probe_files
+from envfreeze.probe import pointers
 from envfreeze.store import CHUNK, BlobWriter, Cache
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -36,6 +37,10 @@ FORMAT = 2
 """Raise it when the same files give other bytes: it is part of what packs are remembered by."""
 
 
+Roots = tuple[tuple[str, str], ...]
+"""``(directory, key)`` of source trees, as :func:`envfreeze.probe.pointers.neutral` takes them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Where the files of a site directory's distributions lie, and who runs its scripts."""
@@ -44,6 +49,8 @@ class Layout:
     prefix: Path | None
     headers: Path | None
     interpreters: frozenset[str]
+    sources: Roots = ()
+    """The source trees, for which pointers get a placeholder."""
 
     def full(self, row: Row, name: str) -> Path:
         """The file of *row* on the disk. The probe has placed it below one of the roots."""
@@ -68,7 +75,7 @@ class Layout:
         return headers / name
 
 
-def layout(site: Site, facts: Interpreter) -> Layout:
+def layout(site: Site, facts: Interpreter, sources: Roots = ()) -> Layout:
     """The layout of *site* under the interpreter that was captured."""
     prefix = Path(site.prefix) if site.prefix else None
     tag = "python" + ".".join(facts.version.split(".")[:2])
@@ -83,6 +90,7 @@ def layout(site: Site, facts: Interpreter) -> Layout:
         prefix=prefix,
         headers=headers,
         interpreters=frozenset([*directories, *map(os.path.realpath, directories)]),
+        sources=sources,
     )
 
 
@@ -229,13 +237,55 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
 
 
 def _chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
-    """The file as a wheel carries it: scripts with ``#!python`` for the environment's path."""
+    """The file as a wheel carries it: scripts with ``#!python`` for the environment's path,
+    and placeholders for the places of source trees."""
+    if row.scheme == "site" and _is_pointer(row.path, row.size, place.sources):
+        yield _neutral(row.path, source.read(pointers.LIMIT), place.sources)
     if row.scheme == "scripts":
         # The first line is all that the probe looked at, too: a script may be a large program.
         head = source.read(probe_files.HEAD)
         yield bytes(probe_files.neutral(head, place.interpreters))  # type: ignore[no-untyped-call]
     while chunk := source.read(CHUNK):
         yield chunk
+
+
+def _is_pointer(path: str, size: int | None, sources: Roots) -> bool:
+    small = (size or 0) <= pointers.LIMIT
+    return bool(sources and small and pointers.is_pointer(path))
+
+
+def _neutral(path: str, data: bytes, sources: Roots) -> bytes:
+    return bytes(pointers.neutral(path, data, sources))
+
+
+def pointing(dist: Dist, place: Layout) -> list[str]:
+    """``scheme/path`` of the files of *dist* that name a source tree."""
+    found = []
+    for row in owned_rows(dist):
+        if row.scheme != "site" or not _is_pointer(row.path, row.size, place.sources):
+            continue
+        try:
+            data = place.full(row, dist.name).read_bytes()
+        except OSError:
+            continue  # Missing or not readable: packing says so.
+        if _neutral(row.path, data, place.sources) != data:
+            found.append(f"{row.scheme}/{row.path}")
+    return sorted(found)
+
+
+def pack_key(*parts: object) -> str:
+    """What packed bytes are remembered by."""
+    return hashlib.sha256(repr((FORMAT, *parts)).encode()).hexdigest()
+
+
+def packed_once(cache: Cache, key: str, make: Callable[[], tuple[str, int]]) -> str:
+    """The sha256 of what *make* packs; what was packed before from the same bytes is reused."""
+    known = (cache.read_note("packs", key) or b"").decode("ascii", "replace")
+    if cache.find(known) is not None:
+        return known
+    sha256, _ = make()
+    cache.write_note("packs", key, sha256.encode())
+    return sha256
 
 
 def _wheel_file(dist: Dist) -> bytes:
@@ -260,11 +310,25 @@ def _record(members: Iterable[_Recorded], info: str) -> bytes:
     return out.getvalue().encode("utf-8", "surrogateescape")
 
 
-def pack_loose(site: Site, cache: Cache) -> tuple[str, int]:
+def pack_loose(site: Site, cache: Cache, sources: Roots = ()) -> tuple[str, int]:
     """A tar.gz of the unowned files of *site*; its ``(sha256, size)`` in the cache.
 
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
+    return _pack_tree(Path(site.path), site.loose, cache, sources)
+
+
+def pack_source(source: Source, cache: Cache) -> tuple[str, int]:
+    """A tar.gz of the files of a source tree; its ``(sha256, size)`` in the cache.
+
+    :raises ArtifactError: a file changed since it was looked at, or cannot be read.
+    """
+    return _pack_tree(Path(source.root), source.files, cache)
+
+
+def _pack_tree(
+    root: Path, files: Iterable[LooseFile | SourceFile], cache: Cache, sources: Roots = ()
+) -> tuple[str, int]:
     with (
         cache.writing() as blob,
         gzip.GzipFile(
@@ -272,13 +336,15 @@ def pack_loose(site: Site, cache: Cache) -> tuple[str, int]:
         ) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for entry in sorted(site.loose, key=lambda entry: entry.path):
+        for entry in sorted(files, key=lambda entry: entry.path):
             if entry.link is not None or entry.sha256 is not None:
-                _add_loose(tar, Path(site.path), entry)
+                _add_file(tar, root, entry, sources)
     return blob.sha256, blob.size
 
 
-def _add_loose(tar: tarfile.TarFile, root: Path, entry: LooseFile) -> None:
+def _add_file(
+    tar: tarfile.TarFile, root: Path, entry: LooseFile | SourceFile, sources: Roots
+) -> None:
     member = tarfile.TarInfo(entry.path)
     if entry.link is not None:
         member.type = tarfile.SYMTYPE
@@ -289,7 +355,11 @@ def _add_loose(tar: tarfile.TarFile, root: Path, entry: LooseFile) -> None:
     member.size = entry.size
     try:
         with (root / entry.path).open("rb") as file:
-            checked = _Checked(file)
+            content: IO[bytes] = file
+            if _is_pointer(entry.path, entry.size, sources):
+                data = _neutral(entry.path, file.read(), sources)
+                member.size, content = len(data), io.BytesIO(data)
+            checked = _Checked(content)
             tar.addfile(member, checked)
     except OSError as error:
         raise ArtifactError(

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from envfreeze.model.identity import tree_digest
+from envfreeze.model.identity import source_files, tree_digest
+from envfreeze.model.snapshot import Source
 from envfreeze.model.survey import Seen, files_of
 from envfreeze.store import Cache
 
@@ -28,6 +29,15 @@ def remember(items: Iterable[Seen], cache: Cache) -> None:
         if not cache.has_note(_KIND, item.tree):
             data = msgspec.json.encode(sorted(files_of(item)))
             cache.write_note(_KIND, item.tree, zlib.compress(data, 1))
+
+
+def remember_sources(sources: Iterable[Source], cache: Cache) -> None:
+    """Keep the file list of each source tree, too."""
+    for source in sources:
+        files = sorted(source_files(source.files))
+        digest = tree_digest(files)
+        if not cache.has_note(_KIND, digest):
+            cache.write_note(_KIND, digest, zlib.compress(msgspec.json.encode(files), 1))
 
 
 def recall(tree: str, cache: Cache) -> Files | None:

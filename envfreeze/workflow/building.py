@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
     from envfreeze.render.dockerfile import DockerOptions
 
-VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files")
-"""What a venv can hold; the system below it is the machine's."""
+VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files", "sources")
+"""What a venv can hold: the system below it is the machine's, and of two distributions of one
+name it has the one that is imported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Built:
     files: int
     """Files that no distribution owns."""
     difference: comparing.Difference
+    python_path: str = ""
+    """What PYTHONPATH has to be for it; a venv cannot set it."""
 
 
 def _unowned(lock: Lock) -> int:
@@ -101,20 +104,33 @@ def build_venv(
     venv.check_place(into)
     python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
     wanted = [artifact for package in lock.packages for artifact in package.artifacts]
-    wanted += [site.archive for site in lock.machine.loose if site.archive is not None]
+    archives = [site.archive for site in lock.machine.loose]
+    archives += [source.archive for source in lock.machine.sources]
+    wanted += [archive for archive in archives if archive is not None]
     artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
     result = venv.build(plan, context.progress)
     target = local.LocalTarget(python=str(result), described=str(into), own=False)
+    path = lock.python_path(venv.source_places(lock, into.absolute()))
     try:
-        difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
+        difference = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
     except KeyboardInterrupt:
         # Whole, but not verified: nobody should take it for a finished build.
         remove_tree(into.absolute())
         raise
     return Built(
-        place=str(into), packages=len(lock.packages), files=_unowned(lock), difference=difference
+        place=str(into),
+        packages=len(lock.packages),
+        files=_unowned(lock),
+        difference=difference,
+        python_path=path,
     )
+
+
+def _with_path(context: Context, python_path: str) -> Context:
+    """*context* as an environment sees it that needs this PYTHONPATH."""
+    environ = {**context.environ, "PYTHONPATH": python_path}
+    return replace(context, environ=environ if python_path else context.environ)
 
 
 def _sync_venv(
@@ -152,9 +168,14 @@ def _sync_venv(
             progress=context.progress,
         )
         sync.apply(todo, means)
-    difference = verify_local(lock, lock_path, target, context, VENV_LAYERS)
+    path = lock.python_path(todo.source_places)
+    difference = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
     return Built(
-        place=str(into), packages=len(lock.packages), files=_unowned(lock), difference=difference
+        place=str(into),
+        packages=len(lock.packages),
+        files=_unowned(lock),
+        difference=difference,
+        python_path=path,
     )
 
 
@@ -163,6 +184,11 @@ def _check_complete(lock: Lock) -> None:
     lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
     lost += [
         f"  unowned files of {site.site}" for site in lock.machine.loose if site.archive is None
+    ]
+    lost += [
+        f"  the source tree {source.root}"
+        for source in lock.machine.sources
+        if source.digest is not None and source.archive is None
     ]
     if lost:
         raise LockError(

@@ -13,9 +13,10 @@ import msgspec
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import view
 from envfreeze.errors import EngineError, LockError, TargetError
+from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
-from envfreeze.model.survey import files_of, survey
+from envfreeze.model.survey import digest_of, files_of, survey
 from envfreeze.targets import local
 from envfreeze.workflow.context import IMAGE, Context, load
 
@@ -76,9 +77,14 @@ def _lock_side(lock: Lock, title: str, context: Context) -> _Side:
 
 
 def _live_side(snapshot: Snapshot, title: str) -> _Side:
+    seen = survey(snapshot)
+
     def files(tree: str) -> Mapping[str, str] | None:
-        found = (item for item in survey(snapshot).seen if item.tree == tree)
-        return next((dict(files_of(item)) for item in found), None)
+        for item in [*seen.seen, *seen.shadowed]:
+            if item.tree == tree:
+                return dict(files_of(item))
+        found = (source for source in snapshot.sources if digest_of(source) == tree)
+        return next((dict(source_files(source.files)) for source in found), None)
 
     return _Side(view=view.of_snapshot(snapshot, title), files=files)
 
@@ -86,11 +92,11 @@ def _live_side(snapshot: Snapshot, title: str) -> _Side:
 def _compare(
     before: _Side, after: _Side, layers: tuple[comparing.Layer, ...] = comparing.LAYERS
 ) -> comparing.Difference:
-    """Compare, and name the files of packages that have the same version and other content."""
+    """Compare, and name the files of what has the same version and other content."""
     difference = comparing.compare(before.view, after.view, layers)
     changes = [
         _with_files(change, before, after)
-        if change.layer == "packages" and change.kind == "content"
+        if change.layer in {"packages", "shadowed", "sources"} and change.kind == "content"
         else change
         for change in difference.changes
     ]
@@ -100,12 +106,19 @@ def _compare(
 def _with_files(change: comparing.Change, before: _Side, after: _Side) -> comparing.Change:
     from envfreeze.resolve import trees
 
-    one, two = before.view.packages[change.name].tree, after.view.packages[change.name].tree
+    one, two = _tree(change, before.view), _tree(change, after.view)
     there = before.files(one) if one else None
     here = after.files(two) if two else None
     if there is None or here is None:
         return change
     return msgspec.structs.replace(change, files=trees.differing(there, here))
+
+
+def _tree(change: comparing.Change, side: view.View) -> str | None:
+    if change.layer == "sources":
+        return side.sources[change.name]
+    items = side.shadowed if change.layer == "shadowed" else side.packages
+    return items[change.name].tree
 
 
 def diff(before: str, after: str, context: Context) -> comparing.Difference:

@@ -40,7 +40,9 @@ def test_no_name_can_break_a_line_or_move_the_cursor(difference: Difference) -> 
     text = as_text(difference)
     assert not _BAD.search(text)
     layers = {change.layer for change in difference.changes}
-    files = sum(len(c.files) for c in difference.changes if c.layer == "packages")
+    files = sum(
+        len(c.files) for c in difference.changes if c.layer in {"packages", "shadowed", "sources"}
+    )
     expected = 1 + 2 * len(layers) + len(difference.changes) + files
     assert text.count("\n") == expected
     text.encode("utf-8")

@@ -90,7 +90,7 @@ def test_below_a_site_directory_it_is_loose() -> None:
 def test_the_first_on_the_path_shadows_the_others() -> None:
     seen = survey(snapshot(dist("A.b"), dist("a_B", site=USER)))
     assert [item.dist.site for item in seen.seen] == [SITE]
-    assert [d.site for d in seen.shadowed] == [USER]
+    assert [item.dist.site for item in seen.shadowed] == [USER]
 
 
 def test_of_several_in_one_place_the_most_intact_is_live() -> None:
