@@ -20,6 +20,7 @@ from envfreeze.model.lock import (
     Package,
     PackageFacts,
     PackageTool,
+    SourceTree,
     SystemLayer,
     SystemPackage,
     Tool,
@@ -30,9 +31,11 @@ from envfreeze.model.snapshot import (
     Finding,
     Interpreter,
     LooseFile,
+    Repository,
     Row,
     Site,
     Snapshot,
+    Submodule,
     System,
 )
 
@@ -246,6 +249,28 @@ loose_sites = st.builds(
         max_size=2,
     ),
 )
+source_trees = st.builds(
+    SourceTree,
+    key=names,
+    root=st.sampled_from(SITES),
+    spellings=st.lists(st.sampled_from(SITES), max_size=1),
+    imports=st.lists(paths, max_size=2),
+    dists=st.lists(names, max_size=2),
+    digest=sha256s,
+    count=st.integers(0, 9),
+    repository=_maybe(
+        st.builds(
+            Repository,
+            commit=_maybe(words),
+            url=_maybe(words),
+            pushed=st.booleans(),
+            modified=st.lists(words, max_size=2),
+            submodules=st.lists(st.builds(Submodule, path=words), max_size=1),
+        )
+    ),
+    archive=_maybe(artifacts(".tar")),
+    problem=_maybe(words),
+)
 unproved = st.builds(Unproved, name=words, version=words, site=words, info=words, reason=words)
 
 
@@ -278,6 +303,8 @@ def locks(draw: st.DrawFn) -> Lock:
             )
         ),
         loose=draw(st.lists(loose_sites, max_size=2)),
+        shadowed=draw(st.lists(packages(), max_size=1)),
+        sources=draw(st.lists(source_trees, max_size=2, unique_by=lambda tree: tree.key)),
         unproved=draw(st.lists(unproved, max_size=2)),
         findings=draw(st.lists(findings, max_size=2)),
     )

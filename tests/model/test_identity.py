@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from envfreeze.model import identity
 from envfreeze.model.lock import Artifact, LooseEntry, LooseSite, SystemPackage
-from envfreeze.model.snapshot import Dist, Interpreter, Row
+from envfreeze.model.snapshot import Dist, Interpreter, Row, SourceFile
 from tests import strategies
 
 
@@ -112,6 +112,25 @@ def test_loose_files_have_no_order_and_no_place(
         for site in chance.sample(sites, len(sites))
     ]
     assert identity.files_digest(shuffled) == identity.files_digest(sites)
+
+
+def test_a_source_tree_is_its_paths_contents_modes_and_links() -> None:
+    def digest(*more: Any) -> str:
+        return identity.source_digest(identity.source_files([SourceFile("a", *more)]))
+
+    found = [("0" * 64, 1, False, None), ("0" * 64, 1, True, None), ("1" * 64, 1, False, None)]
+    digests = {digest(*one) for one in [*found, (None, 0, False, "b"), (None, 0, False, "c")]}
+    assert len(digests) == 5
+    assert digest("0" * 64, 2, False, None) == digest(*found[0]), "its size follows from it"
+
+
+def test_rare_layers_are_there_where_something_is_in_them() -> None:
+    assert identity.rare_layers(shadowed=[], sources=[]) == {}
+    assert identity.rare_layers(shadowed=[], sources=[("lost", None)]) == {}
+    one = identity.rare_layers(shadowed=[("a", "1", "t")], sources=[("x", "1"), ("lost", None)])
+    assert set(one) == {"shadowed", "sources"}
+    two = identity.rare_layers(shadowed=[("a", "1", "t")], sources=[("x", "1")])
+    assert one == two
 
 
 def test_whether_a_loose_file_can_be_run_counts() -> None:

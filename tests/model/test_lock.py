@@ -115,6 +115,10 @@ def _ours(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _source(document: dict[str, Any], **more: Any) -> None:
+    _ours(document).update(sources=[{"key": "x", "root": "/home/me/x", **more}])
+
+
 WRONG: dict[str, tuple[Change, str]] = {
     "future version": (lambda d: d.update({"lock-version": "2.0"}), "lock-version '2.0'"),
     "no version": (lambda d: d.pop("lock-version"), "lock-version None"),
@@ -206,6 +210,39 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda d: d["packages"][0].update(archive=_wheel(d)),
         r"packages\[0\]: it must have either",
     ),
+    "a source key upwards": (lambda d: _source(d, key="../x"), r"sources\[0\]\.key"),
+    "a source root that is relative": (lambda d: _source(d, root="x"), r"sources\[0\]\.root"),
+    "a source root upwards": (lambda d: _source(d, root="/a/../../b"), r"sources\[0\]\.root"),
+    "a spelling with a line's end": (
+        lambda d: _source(d, spellings=["/a\nENV X=1"]),
+        r"sources\[0\]\.spellings",
+    ),
+    "an import upwards": (lambda d: _source(d, imports=["../x"]), r"sources\[0\]\.imports"),
+    "a source digest that is none": (lambda d: _source(d, digest="x"), r"sources\[0\]\.digest"),
+    "a source archive that leads out": (
+        lambda d: _source(d, archive={"path": "../x", "size": 1, "hashes": {"sha256": "1" * 64}}),
+        r"sources\[0\]\.archive.*leads out",
+    ),
+    "a source archive without digest": (
+        lambda d: _source(d, archive={"path": "x", "size": 1, "hashes": {"sha256": "1" * 64}}),
+        r"sources\[0\]\.digest.*must be there",
+    ),
+    "two sources of one key": (
+        lambda d: (_source(d), _ours(d)["sources"].append(_ours(d)["sources"][0])),
+        "the same key",
+    ),
+    "an entry of PYTHONPATH that is two": (
+        lambda d: _ours(d).update(pythonpath=["{envfreeze:source:x}:/evil"]),
+        r"pythonpath\[0\]",
+    ),
+    "a shadowed package without wheel": (
+        lambda d: _ours(d).update(shadowed=[{**d["packages"][0], "wheels": []}]),
+        r"tool\.envfreeze\.shadowed\[0\]: it must have either",
+    ),
+    "a pointer that is none": (
+        lambda d: d["packages"][0]["tool"]["envfreeze"].update(pointers=["site/a/b.py"]),
+        r"packages\[0\]\.tool\.envfreeze\.pointers",
+    ),
     "an origin unheard of": (
         lambda d: _ours(d)["interpreter"].update(origin="thin air"),
         r"tool\.envfreeze\.interpreter\.origin",
@@ -230,7 +267,11 @@ def test_a_sound_lock_with_odd_names_is_none_of_these(document: dict[str, Any]) 
     odd = msgspec.json.decode(msgspec.json.encode(document))
     files = [{"path": "back\\slash.py"}, {"path": "日本/ x.py"}, {"path": "..x/y..", "link": "/"}]
     _ours(odd).update(loose=[{"site": "/s", "files": files}])
-    assert len(loads(toml.dump(odd, INLINE)).machine.loose[0].files) == 3
+    _source(odd, spellings=["/é/a b"], imports=["", "src"], digest="1" * 64)
+    _ours(odd).update(pythonpath=["{envfreeze:source:x}/src", "/opt/y"])
+    lock = loads(toml.dump(odd, INLINE))
+    assert len(lock.machine.loose[0].files) == 3
+    assert lock.python_path({"x": "/v/src/x"}) == "/v/src/x/src:/opt/y"
 
 
 def test_truncated_text_is_named() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import given
 
-from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot, System
+from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot, Source, System
 from envfreeze.model.survey import as_loose, claimed_sha256, layers_of, survey
 from tests import strategies
 from tests.support.environments import claim
@@ -107,6 +107,33 @@ def test_of_several_in_one_place_the_most_intact_is_live() -> None:
     assert extra == {"x-1.dist-info/METADATA"}
 
 
+def a_source(root: str = PATH, **more: Any) -> Source:
+    facts: dict[str, Any] = {"key": "p", "root": root, "spellings": [root], "via": []}
+    return Source(**(facts | {"imports": [""]} | more))
+
+
+def test_what_lies_in_a_kept_tree_comes_back_with_it() -> None:
+    shot = snapshot(dist(site=PATH), dist(), dist("y", site=f"{PATH}/src", rows=None))
+    kept = msgspec.structs.replace(shot, sources=[a_source()])
+    seen = survey(kept)
+    assert [(d.name, d.site) for d in seen.in_sources] == [("x", PATH), ("y", f"{PATH}/src")]
+    assert [item.dist.site for item in seen.seen] == [SITE], "the site's own is not lost by it"
+    assert (seen.stranded, seen.shadowed, seen.found) == ([], [], 3)
+    assert "sources" in layers_of(kept, seen)
+
+
+def test_what_lies_in_a_tree_that_is_not_kept_is_stranded() -> None:
+    shot = snapshot(dist("y", site=PATH, rows=None), dist("z", site=f"{PATH}-2", rows=None))
+    lost = msgspec.structs.replace(shot, sources=[a_source(problem="it is too large")])
+    assert [d.name for d in survey(lost).stranded] == ["y", "z"]
+    assert "sources" not in layers_of(lost, survey(lost))
+
+
+def test_a_shadowed_one_without_record_is_files() -> None:
+    seen = survey(snapshot(dist(), dist(site=USER, rows=None)))
+    assert ([d.site for d in seen.loose_dists], seen.shadowed) == ([USER], [])
+
+
 def test_edited_missing_and_yielded() -> None:
     hexed = claim(b"shared")
     first = dist("first", rows=[row("shared.py", OTHER, hexed), row("e.py", OTHER, claim(b"e"))])
@@ -148,13 +175,14 @@ def test_unreadable_loose_files_are_left_out() -> None:
 @given(strategies.snapshots())
 def test_found_is_the_sum_and_nobody_is_in_two_places(shot: Snapshot) -> None:
     seen = survey(shot)
-    places = [item.dist for item in seen.seen]
-    places += [*seen.loose_dists, *seen.stranded, *seen.shadowed]
+    places = [item.dist for item in [*seen.seen, *seen.shadowed]]
+    places += [*seen.loose_dists, *seen.in_sources, *seen.stranded]
     assert sorted(map(id, places)) == sorted(map(id, shot.dists))
     assert seen.found == len(shot.dists)
     names = [item.name for item in seen.seen]
     assert len(names) == len(set(names))
-    assert set(layers_of(shot, seen)) == {"files", "interpreter", "packages"}
+    rare = {"shadowed"} if seen.shadowed else set()
+    assert set(layers_of(shot, seen)) == {"files", "interpreter", "packages"} | rare
 
 
 @given(strategies.snapshots())

@@ -164,7 +164,12 @@ def test_without_packing(here: Setting) -> None:
     frozen = here.freeze(pack=False)
     add_up(frozen)
     assert frozen.counts["packed"] == 0
-    assert [u.name for u in frozen.lock.machine.unproved] == ["odd", "private", "proved", "stranded"]
+    assert [u.name for u in frozen.lock.machine.unproved] == [
+        "odd",
+        "private",
+        "proved",
+        "stranded",
+    ]
     assert all(site.archive is None for site in frozen.lock.machine.loose)
     assert not frozen.lock.machine.hermetic
 
