@@ -599,80 +599,91 @@ def patch_of(package: Package, files: Mapping[str, Path]) -> Path | None:
     return None if patch is None else files[patch.sha256]
 
 
+_AT_ONCE = 64 << 20
+"""Bytes of a script or pointer that are read at once; a larger one is placed as it is."""
+
+
 def with_sources(path: str, data: bytes, sources: Mapping[str, str]) -> io.BytesIO:
     """*data* of the file at *path*, the places of source trees in it spelt out."""
     return io.BytesIO(pointers.placed(path, data, sources))
 
 
-def place_loose(
-    site: LooseSite,
-    archive: Path,
-    sink: Sink,
-    directory: str,
-    sources: Mapping[str, str] | None = None,
-) -> None:
+def place_loose(site: LooseSite, archive: Path, sink: Sink, schemes: Schemes) -> None:
     """Put back the unowned files of a site directory; links last, so none is written through.
 
-    :param sources: as in :class:`Schemes`.
     :raises LockError: a member is not one the lock names, or leads out of the directory.
     :raises ArtifactError: a member is missing, or its bytes are not those that the lock names.
     """
     _check_loose(site)
-    spelt = sources or {}
+    directory = schemes.scripts if site.scheme == "scripts" else schemes.site
     wanted = {entry.path: entry for entry in site.files if entry.link is None}
     links = {entry.path: entry.link for entry in site.files if entry.link is not None}
-    for member, stream in _members(archive):
-        if member.name in links and stream is None:
-            continue
-        entry = wanted.pop(member.name, None)
-        if entry is None or stream is None:
-            raise LockError(f"{archive.name} holds {member.name!r}, which the lock does not name")
-        sha256 = _place_file(entry, stream, sink, directory, spelt)
-        if sha256 != entry.sha256:
-            raise ArtifactError(
-                f"{member.name} in {archive.name} is not what the lock names\n"
-                f"expected sha256 {entry.sha256}\n     got sha256 {sha256}"
-            )
+    with _whole(archive):
+        for member, stream in _members(archive):
+            if member.name in links and stream is None:
+                continue
+            entry = wanted.pop(member.name, None)
+            if entry is None or stream is None:
+                raise LockError(
+                    f"{archive.name} holds {member.name!r}, which the lock does not name"
+                )
+            path = posixpath.join(directory, entry.path)
+            sha256, content = _as_placed(site, entry, stream, schemes)
+            placed, _ = sink.put(path, content, executable=entry.executable)
+            _check_sha256(entry, sha256 or placed, archive.name)
     if wanted:
         raise ArtifactError(f"{archive.name} lacks {min(wanted)!r}, which the lock names")
     for path, target in sorted(links.items()):
-        text = pointers.placed_link(str(target), spelt)
+        text = pointers.placed_link(str(target), schemes.sources)
         sink.link(posixpath.join(directory, path), text)
 
 
-def _place_file(
-    entry: LooseEntry, stream: IO[bytes], sink: Sink, directory: str, sources: Mapping[str, str]
-) -> str:
-    """Place one unowned file; the sha256 of what the archive has of it."""
-    path = posixpath.join(directory, entry.path)
-    if not sources or not pointers.is_pointer(entry.path):
-        return sink.put(path, stream, executable=entry.executable)[0]
-    data = stream.read(pointers.LIMIT + 1)
-    content: Any = _Joined(data, stream)
-    if len(data) <= pointers.LIMIT:
-        content = with_sources(entry.path, data, sources)
-        sink.put(path, content, executable=entry.executable)
-        return hashlib.sha256(data).hexdigest()
-    return sink.put(path, content, executable=entry.executable)[0]
+def _check_sha256(entry: LooseEntry, sha256: str, where: str) -> None:
+    if sha256 != entry.sha256:
+        raise ArtifactError(
+            f"{entry.path} in {where} is not what the lock names\n"
+            f"expected sha256 {entry.sha256}\n     got sha256 {sha256}"
+        )
+
+
+def _as_placed(
+    site: LooseSite, entry: LooseEntry, stream: IO[bytes], schemes: Schemes
+) -> tuple[str | None, Any]:
+    """``(sha256 of what the archive has, what is placed)``; None: both are the same bytes."""
+    small = site.scheme == "scripts" or pointers.is_pointer(entry.path)
+    if not small or entry.link is not None:
+        return None, stream
+    data = stream.read(_AT_ONCE + 1)
+    if len(data) > _AT_ONCE:
+        return None, _Joined(data, stream)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if site.scheme == "scripts":
+        return sha256, _with_shebang(io.BytesIO(data), schemes.python, keep=True)
+    return sha256, with_sources(entry.path, data, schemes.sources)
 
 
 def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     """Each file of a tar.gz with its content, each link with None.
 
     :raises LockError: there is something else in it.
-    :raises ArtifactError: it is damaged.
     """
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            if member.issym():
+                yield member, None
+            elif member.isfile():
+                yield member, cast("IO[bytes]", tar.extractfile(member))
+            else:
+                raise LockError(
+                    f"{archive.name} holds {member.name!r}, which is no file and no link"
+                )
+
+
+@contextlib.contextmanager
+def _whole(archive: Path) -> Iterator[None]:
+    """:raises ArtifactError: the tar.gz that is read in this block is damaged."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                if member.issym():
-                    yield member, None
-                elif member.isfile():
-                    yield member, cast("IO[bytes]", tar.extractfile(member))
-                else:
-                    raise LockError(
-                        f"{archive.name} holds {member.name!r}, which is no file and no link"
-                    )
+        yield
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ArtifactError(f"{archive.name} is not a whole tar.gz: {error}") from error
 
@@ -685,19 +696,20 @@ def place_source(source: SourceTree, archive: Path, sink: Sink, directory: str) 
     """
     links: dict[str, str] = {}
     files: dict[str, str] = {}
-    for member, stream in _members(archive):
-        path = member.name
-        if not is_inside(path) or posixpath.normpath(path) != path or path in {*links, *files}:
-            raise LockError(
-                f"{archive.name} holds {path!r}, which has no place in {directory}",
-                hint="Do not build from this lock.",
-            )
-        if stream is None:
-            links[path] = member.linkname
-            continue
-        executable = bool(member.mode & 0o111)
-        sha256, _ = sink.put(posixpath.join(directory, path), stream, executable=executable)
-        files[path] = sha256 + (" executable" if executable else "")
+    with _whole(archive):
+        for member, stream in _members(archive):
+            path = member.name
+            if not is_inside(path) or posixpath.normpath(path) != path or path in {*links, *files}:
+                raise LockError(
+                    f"{archive.name} holds {path!r}, which has no place in {directory}",
+                    hint="Do not build from this lock.",
+                )
+            if stream is None:
+                links[path] = member.linkname
+                continue
+            executable = bool(member.mode & 0o111)
+            sha256, _ = sink.put(posixpath.join(directory, path), stream, executable=executable)
+            files[path] = sha256 + (" executable" if executable else "")
     _check_behind_links([*links, *files], links, archive.name)
     named = [*files.items(), *((path, f"-> {target}") for path, target in links.items())]
     if source_digest(named) != source.digest:

@@ -67,7 +67,7 @@ class SyncPlan:
     remove: tuple[Dist, ...] = ()
     replace: tuple[Replacement, ...] = ()
     files_add: tuple[str, ...] = ()
-    """Unowned files to place, relative to the site directory."""
+    """Unowned files to place, absolute."""
     files_remove: tuple[str, ...] = ()
     """Unowned files to remove, absolute; one that is to be replaced is in both."""
     sources: tuple[SourceTree, ...] = ()
@@ -145,7 +145,7 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
             changed.append(Replacement(package=package, dist=item.dist, why=why))
         else:
             keep.append(item.dist)
-    files = _wanted_files(lock)
+    files = _wanted_files(lock, facts)
     stale, kept_stale = _stale(seen, files)
     inside = [item.dist for item in seen.shadowed if _is_below(item.dist.site, facts.prefix)]
     present = _present(snapshot, kept_stale)
@@ -158,12 +158,12 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
                 path
                 for path in files
                 if path not in present
-                or present[path][0] != files[path]
-                or (trees.new and is_pointer(path))
+                or present[path] != files[path]
+                or (trees.new and is_pointer(files[path].path))
             )
         ),
         files_remove=tuple(
-            sorted(full for path, (entry, full) in present.items() if files.get(path) != entry)
+            sorted(path for path, entry in present.items() if files.get(path) != entry)
         ),
         sources=tuple(trees.place),
         sources_remove=tuple(sorted(trees.remove)),
@@ -270,9 +270,15 @@ def _some(files: list[str]) -> str:
     return f"{files[0]} differs{more}" if not more else f"{files[0]}{more} differ"
 
 
-def _wanted_files(lock: Lock) -> dict[str, LooseEntry]:
-    """The unowned files of all captured site directories, which become those of one."""
-    return {entry.path: entry for site in lock.machine.loose for entry in site.files}
+def _wanted_files(lock: Lock, facts: Interpreter) -> dict[str, LooseEntry]:
+    """The unowned files of all captured site directories, which become those of one; by the
+    path that each will have."""
+    places = {"site": facts.purelib, "scripts": facts.scripts}
+    return {
+        f"{places[site.scheme]}/{entry.path}": entry
+        for site in lock.machine.loose
+        for entry in site.files
+    }
 
 
 def _stale(seen: Survey, files: Mapping[str, LooseEntry]) -> tuple[list[Dist], list[Dist]]:
@@ -288,20 +294,21 @@ def _stale(seen: Survey, files: Mapping[str, LooseEntry]) -> tuple[list[Dist], l
             continue
         if dist.rows is None:
             # Its files are unowned ones; an empty directory is all that may be left of it.
-            if not any(path == dist.info or _is_below(path, dist.info) for path in files):
+            info = f"{dist.site}/{dist.info}"
+            if not any(path == info or _is_below(path, info) for path in files):
                 remove.append(dist)
             continue
         entries = [e for e in as_loose(sites[dist.site]).files if _is_below(e.path, dist.info)]
-        same = bool(entries) and all(files.get(entry.path) == entry for entry in entries)
+        same = bool(entries) and all(files.get(f"{dist.site}/{e.path}") == e for e in entries)
         (keep if same else remove).append(dist)
     return remove, keep
 
 
-def _present(snapshot: Snapshot, kept_stale: list[Dist]) -> dict[str, tuple[LooseEntry, str]]:
-    """Relative path to ``(what is there, absolute path)`` of the unowned files."""
+def _present(snapshot: Snapshot, kept_stale: list[Dist]) -> dict[str, LooseEntry]:
+    """The unowned files that are there, by absolute path."""
     found = {}
     for site in snapshot.sites:
-        if site.kind == "site" and _is_below(site.path, snapshot.interpreter.prefix):
+        if site.kind in {"site", "scripts"} and _is_below(site.path, snapshot.interpreter.prefix):
             for loose in site.loose:
                 entry = LooseEntry(
                     path=loose.path,
@@ -309,12 +316,12 @@ def _present(snapshot: Snapshot, kept_stale: list[Dist]) -> dict[str, tuple[Loos
                     link=loose.link,
                     executable=loose.executable,
                 )
-                found[loose.path] = entry, f"{site.path}/{loose.path}"
+                found[f"{site.path}/{loose.path}"] = entry
     for dist in kept_stale:
         for row in dist.rows or ():
             if row.scheme == "site" and row.sha256 and _is_below(row.path, dist.info):
                 entry = LooseEntry(path=row.path, sha256=row.sha256, executable=row.executable)
-                found.setdefault(row.path, (entry, f"{dist.site}/{row.path}"))
+                found.setdefault(f"{dist.site}/{row.path}", entry)
     return found
 
 
@@ -542,11 +549,11 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
     packages = todo.packages
     with means.progress.task("place", len(packages)) as advance:
         place.place_parallel(packages, means.artifacts, sink, schemes, advance)
-    only = frozenset(f"{places.site}/{path}" for path in todo.files_add)
+    only = frozenset(todo.files_add)
     for site in means.lock.machine.loose if only else ():
         if site.archive is not None:
             archive = means.artifacts[site.archive.sha256]
-            place.place_loose(site, archive, replace(sink, only=only), places.site, trees)
+            place.place_loose(site, archive, replace(sink, only=only), schemes)
     for tree in todo.sources:
         if tree.archive is not None:
             archive = means.artifacts[tree.archive.sha256]

@@ -9,11 +9,12 @@ import io
 import posixpath
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from envfreeze.build import place
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock, SourceTree
+from envfreeze.model.lock import Lock, LooseSite, SourceTree
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.probe.sitepath import prefix_of
 from envfreeze.progress import Progress
@@ -41,7 +42,8 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         if facts.venv:
             _venv(facts, sink)
         places = {source.key: absolute(source.root) for source in lock.machine.sources}
-        schemes = {site: _schemes(site, facts, places) for site in _sites(lock)}
+        sites = {lock.site_of(package) for package in [*lock.packages, *lock.machine.shadowed]}
+        schemes = {site: _schemes(site, facts, places) for site in sites}
         packages = [*lock.packages, *lock.machine.shadowed]
         with progress.task("place", len(packages)) as advance:
             for package in packages:
@@ -53,7 +55,7 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         for loose in lock.machine.loose:
             if loose.archive is not None:
                 archive = artifacts[loose.archive.sha256]
-                place.place_loose(loose, archive, sink, absolute(loose.site), places)
+                place.place_loose(loose, archive, sink, _loose_schemes(loose, facts, places))
         for source in lock.machine.sources:
             _source(source, artifacts, sink)
 
@@ -68,9 +70,13 @@ def _source(source: SourceTree, artifacts: Mapping[str, Path], sink: place.TarSi
         sink.link(absolute(spelling), root)
 
 
-def _sites(lock: Lock) -> set[str]:
-    packages = {lock.site_of(package) for package in [*lock.packages, *lock.machine.shadowed]}
-    return packages | {loose.site for loose in lock.machine.loose}
+def _loose_schemes(
+    loose: LooseSite, facts: Interpreter, sources: Mapping[str, str]
+) -> place.Schemes:
+    """Unowned files come back in the very directory that they were in."""
+    if loose.scheme == "scripts":
+        return replace(_schemes(facts.purelib, facts, sources), scripts=absolute(loose.site))
+    return _schemes(loose.site, facts, sources)
 
 
 def _own(facts: Interpreter) -> str:

@@ -121,7 +121,7 @@ def _fill(plan: VenvPlan, progress: Progress) -> None:
     for site in plan.lock.machine.loose:
         if site.archive is not None:
             archive = plan.artifacts[site.archive.sha256]
-            place.place_loose(site, archive, sink, target.site, places)
+            place.place_loose(site, archive, sink, target)
     for source in plan.lock.machine.sources:
         if source.archive is not None:
             archive = plan.artifacts[source.archive.sha256]

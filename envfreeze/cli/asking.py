@@ -14,12 +14,12 @@ SHOWN = 20
 
 def sync_text(todo: SyncPlan, limit: int = SHOWN) -> str:
     """One line for each change: packages first, then files that no distribution owns."""
-    both = {path for path in todo.files_add if _ends(todo.files_remove, path)}
+    both = {*todo.files_add} & {*todo.files_remove}
     packages = [f"- {dist.name} {dist.version}" for dist in todo.remove]
     packages += [f"~ {item.package.name}  {item.why}" for item in todo.replace]
     packages += [f"+ {package.name} {package.version or ''}" for package in todo.add]
     files = [f"~ {path}" for path in sorted(both)]
-    files += [f"- {path}" for path in todo.files_remove if not _ends([path], *both)]
+    files += [f"- {path}" for path in todo.files_remove if path not in both]
     files += [f"+ {path}" for path in todo.files_add if path not in both]
     lines = [f"  {line(text)}" for text in packages]
     lines += [f"  + source tree {tree.key}: {tree.count} files" for tree in todo.sources]
@@ -34,7 +34,3 @@ def sync_text(todo: SyncPlan, limit: int = SHOWN) -> str:
         if len(files) > limit:
             lines.append(f"    ... and {len(files) - limit} more")
     return "\n".join(lines)
-
-
-def _ends(absolute: tuple[str, ...] | list[str], *relative: str) -> bool:
-    return any(path.endswith("/" + tail) for path in absolute for tail in relative)

@@ -57,17 +57,20 @@ def _files(sites: Iterable[LooseSite | Site]) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     where: dict[str, str] = {}
-    ordered: list[tuple[str, Sequence[LooseEntry | LooseFile]]] = sorted(
-        ((s.site, s.files) if isinstance(s, LooseSite) else (s.path, s.loose) for s in sites),
-        key=lambda pair: pair[0],
-    )
-    for site, entries in ordered:
+    for site, head, entries in sorted(map(_loose, sites), key=lambda item: item[0]):
         for entry in entries:
-            content = _content(entry)
-            if found.get(entry.path, content) != content:
-                found[f"{entry.path} in {where[entry.path]}"] = found[entry.path]
-            found[entry.path], where[entry.path] = content, site
+            path, content = head + entry.path, _content(entry)
+            if found.get(path, content) != content:
+                found[f"{path} in {where[path]}"] = found[path]
+            found[path], where[path] = content, site
     return found
+
+
+def _loose(site: LooseSite | Site) -> tuple[str, str, Sequence[LooseEntry | LooseFile]]:
+    """``(directory, what stands before its files' paths, files)``."""
+    if isinstance(site, LooseSite):
+        return site.site, "bin/" if site.scheme == "scripts" else "", site.files
+    return site.path, "bin/" if site.kind == "scripts" else "", site.loose
 
 
 def _content(entry: LooseEntry | LooseFile) -> str | None:

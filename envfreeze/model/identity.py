@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock, LooseSite, Package, SystemPackage, Unproved
+from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package, SystemPackage, Unproved
 from envfreeze.model.snapshot import Dist, Interpreter, Row, SourceFile
 
 INSTALLER_FILES = frozenset(
@@ -130,11 +130,15 @@ def files_digest(sites: Iterable[LooseSite]) -> str:
     """Digest over the unowned files, wherever their site directory lies."""
     return _digest(
         sorted(
-            [entry.path, entry.sha256 or "", entry.link or "", entry.executable]
+            [_place(site, entry), entry.sha256 or "", entry.link or "", entry.executable]
             for site in sites
             for entry in site.files
         )
     )
+
+
+def _place(site: LooseSite, entry: LooseEntry) -> str:
+    return entry.path if site.scheme == "site" else f"bin/{entry.path}"
 
 
 def source_files(files: Iterable[SourceFile]) -> list[tuple[str, str]]:

@@ -171,6 +171,8 @@ class LooseSite(Kebab, frozen=True, kw_only=True):
     """The unowned files of one site directory, and the archive that holds their bytes."""
 
     site: str
+    scheme: Literal["site", "scripts"] = "site"
+    """``scripts``: it is the directory of an environment's programs."""
     archive: Artifact | None = None
     """None under ``--no-pack``: the files are named, their bytes are not kept."""
     files: list[LooseEntry]

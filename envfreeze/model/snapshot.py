@@ -78,10 +78,11 @@ class LooseFile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """One directory on sys.path that can hold distributions."""
+    """One directory on sys.path that can hold distributions, or where their scripts lie."""
 
     path: str
-    kind: Literal["site", "user", "pythonpath", "pth", "system"]
+    kind: Literal["site", "user", "pythonpath", "pth", "system", "scripts"]
+    """``scripts``: the ``bin`` of a venv; its files are scripts, hashed as those of a Row."""
     prefix: str | None = None
     """What ``bin``, ``share`` and ``include`` of its distributions are relative to."""
     loose: list[LooseFile] = []

@@ -98,7 +98,10 @@ def survey(snapshot: Snapshot) -> Survey:
         in_sources=sorter.in_sources,
         stranded=sorter.stranded,
         shadowed=[_see(dist, owners) for dist in sorter.shadowed],
-        sites=[_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()],
+        sites=[
+            *(_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()),
+            *(site for site in snapshot.sites if site.kind == "scripts"),
+        ],
     )
 
 
@@ -260,6 +263,7 @@ def as_loose(site: Site) -> LooseSite:
     """The unowned files of *site* as a lock names them; unreadable ones are left out."""
     return LooseSite(
         site=site.path,
+        scheme="scripts" if site.kind == "scripts" else "site",
         files=[
             LooseEntry(path=e.path, sha256=e.sha256, link=e.link, executable=e.executable)
             for e in sorted(site.loose, key=lambda entry: entry.path)

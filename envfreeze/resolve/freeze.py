@@ -74,8 +74,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
         for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             made.add(item, verdict, shadowed=place >= len(seen.seen))
             advance(1)
-    spelt = sources.roots(snapshot)
-    loose = [s for s in (_loose(s, means, spelt) for s in seen.sites) if s is not None]
+    loose = [s for s in (_loose(s, means, made.layout(s)) for s in seen.sites) if s is not None]
     layers = lock_machine(
         snapshot,
         seen,
@@ -192,6 +191,9 @@ class _Packages:
         self.shadowed: list[Package] = []
         self.unproved: list[Unproved] = []
         self.findings: list[Finding] = []
+
+    def layout(self, site: Site) -> pack.Layout:
+        return self._layouts[site.path]
 
     def add(self, item: Seen, verdict: Verdict | Patched, *, shadowed: bool = False) -> None:
         """:param shadowed: another one of its name is imported."""
@@ -459,16 +461,16 @@ def _bare_url(url: str) -> str:
     return f"{match[1]}{match[2]}@{rest.removeprefix(match[1])}"
 
 
-def _loose(site: Site, means: Means, spelt: pack.Roots) -> LooseSite | None:
+def _loose(site: Site, means: Means, place: pack.Layout) -> LooseSite | None:
     entry = as_loose(site)
     if not entry.files:
         return None
     if not means.pack:
         return entry
     key = pack.pack_key([(f.path, f.sha256, f.link, f.executable) for f in entry.files])
-    sha256 = pack.packed_once(means.cache, key, lambda: pack.pack_loose(site, means.cache, spelt))
+    sha256 = pack.packed_once(means.cache, key, lambda: pack.pack_loose(site, place, means.cache))
     archive = kept(means.cache, means.sidecar, sha256, "unowned-files.tar.gz")
-    return LooseSite(site=entry.site, archive=archive, files=entry.files)
+    return msgspec.structs.replace(entry, archive=archive)
 
 
 def _lost(seen: Survey) -> Iterator[Finding]:

@@ -242,9 +242,15 @@ def _chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
     if row.scheme == "site" and _is_pointer(row.path, row.size, place.sources):
         yield _neutral(row.path, source.read(pointers.LIMIT), place.sources)
     if row.scheme == "scripts":
-        # The first line is all that the probe looked at, too: a script may be a large program.
-        head = source.read(probe_files.HEAD)
-        yield bytes(probe_files.neutral(head, place.interpreters))  # type: ignore[no-untyped-call]
+        yield from _script(source, place)
+    while chunk := source.read(CHUNK):
+        yield chunk
+
+
+def _script(source: IO[bytes], place: Layout) -> Iterator[bytes]:
+    # The first line is all that the probe looked at, too: a script may be a large program.
+    head = source.read(probe_files.HEAD)
+    yield bytes(probe_files.neutral(head, place.interpreters))  # type: ignore[no-untyped-call]
     while chunk := source.read(CHUNK):
         yield chunk
 
@@ -310,12 +316,20 @@ def _record(members: Iterable[_Recorded], info: str) -> bytes:
     return out.getvalue().encode("utf-8", "surrogateescape")
 
 
-def pack_loose(site: Site, cache: Cache, sources: Roots = ()) -> tuple[str, int]:
+def pack_loose(site: Site, place: Layout, cache: Cache) -> tuple[str, int]:
     """A tar.gz of the unowned files of *site*; its ``(sha256, size)`` in the cache.
 
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
-    return _pack_tree(Path(site.path), site.loose, cache, sources)
+
+    def kept(entry: _File, file: IO[bytes]) -> bytes | None:
+        if site.kind == "scripts":
+            return b"".join(_script(file, place))
+        if _is_pointer(entry.path, entry.size, place.sources):
+            return _neutral(entry.path, file.read(), place.sources)
+        return None
+
+    return _pack_tree(Path(site.path), site.loose, cache, kept)
 
 
 def pack_source(source: Source, cache: Cache) -> tuple[str, int]:
@@ -323,12 +337,15 @@ def pack_source(source: Source, cache: Cache) -> tuple[str, int]:
 
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
-    return _pack_tree(Path(source.root), source.files, cache)
+    return _pack_tree(Path(source.root), source.files, cache, lambda _entry, _file: None)
 
 
-def _pack_tree(
-    root: Path, files: Iterable[LooseFile | SourceFile], cache: Cache, sources: Roots = ()
-) -> tuple[str, int]:
+_File = LooseFile | SourceFile
+_Kept = Callable[[_File, IO[bytes]], bytes | None]
+"""What is kept of a file's content; None: the file as it is."""
+
+
+def _pack_tree(root: Path, files: Iterable[_File], cache: Cache, kept: _Kept) -> tuple[str, int]:
     with (
         cache.writing() as blob,
         gzip.GzipFile(
@@ -338,13 +355,11 @@ def _pack_tree(
     ):
         for entry in sorted(files, key=lambda entry: entry.path):
             if entry.link is not None or entry.sha256 is not None:
-                _add_file(tar, root, entry, sources)
+                _add_file(tar, root, entry, kept)
     return blob.sha256, blob.size
 
 
-def _add_file(
-    tar: tarfile.TarFile, root: Path, entry: LooseFile | SourceFile, sources: Roots
-) -> None:
+def _add_file(tar: tarfile.TarFile, root: Path, entry: _File, kept: _Kept) -> None:
     member = tarfile.TarInfo(entry.path)
     if entry.link is not None:
         member.type = tarfile.SYMTYPE
@@ -356,8 +371,8 @@ def _add_file(
     try:
         with (root / entry.path).open("rb") as file:
             content: IO[bytes] = file
-            if _is_pointer(entry.path, entry.size, sources):
-                data = _neutral(entry.path, file.read(), sources)
+            data = kept(entry, file)
+            if data is not None:
                 member.size, content = len(data), io.BytesIO(data)
             checked = _Checked(content)
             tar.addfile(member, checked)

@@ -494,7 +494,7 @@ def site_of(entries: list[tuple[str, bytes | None, str | None]]) -> LooseSite:
 
 def put(tmp_path: Path, sink: Any, env: Path, entries: Any, held: Any = None) -> None:
     archive = loose(tmp_path / "loose.tar.gz", entries if held is None else held)
-    place.place_loose(site_of(entries), archive, sink, str(env / envs.SITE))
+    place.place_loose(site_of(entries), archive, sink, envs.schemes(env))
 
 
 def test_unowned_files_and_links(tmp_path: Path, env: Path) -> None:
@@ -553,7 +553,7 @@ def test_an_archive_that_is_none(tmp_path: Path, env: Path, sink: Any) -> None:
     for content in (b"", b"nothing", whole[:-3000], whole[:200]):
         archive.write_bytes(content)
         with pytest.raises(ArtifactError):
-            place.place_loose(site_of([("a", b"a", None)]), archive, sink, str(env / envs.SITE))
+            place.place_loose(site_of([("a", b"a", None)]), archive, sink, envs.schemes(env))
 
 
 # --- in parallel ---------------------------------------------------------------------------

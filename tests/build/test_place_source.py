@@ -182,7 +182,9 @@ def test_unowned_pointers(tmp_path: Path) -> None:
     archive = tar(tmp_path / "x.tar.gz", ("dev.pth", text), ("notes.txt", text))
     site = LooseSite(site="/s", files=entries)
     sink = place.DirectorySink(tmp_path)
-    place.place_loose(site, archive, sink, str(tmp_path / "site"), {"proj": "/there"})
+    schemes = replace(envs.schemes(tmp_path), site=str(tmp_path / "site"))
+    schemes = replace(schemes, sources={"proj": "/there"})
+    place.place_loose(site, archive, sink, schemes)
     assert (tmp_path / "site/dev.pth").read_text() == "/there/src\n"
     assert str((tmp_path / "site/linked").readlink()) == "/there/src/pkg"
     assert (tmp_path / "site/notes.txt").read_text() == text

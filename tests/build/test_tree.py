@@ -20,7 +20,7 @@ from envfreeze.model.snapshot import Interpreter, LooseFile, Site
 from envfreeze.model.survey import as_loose
 from envfreeze.progress import Progress
 from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
-from envfreeze.resolve.pack import pack_loose
+from envfreeze.resolve.pack import layout, pack_loose
 from envfreeze.store import Cache
 from tests.support import envs, locks
 from tests.support.cli import unpack
@@ -189,7 +189,7 @@ def test_unowned_files(tmp_path: Path, wheel: Path) -> None:
         ],
     )
     cache = Cache(tmp_path / "cache")
-    sha256, size = pack_loose(site, cache)
+    sha256, size = pack_loose(site, layout(site, locks.interpreter()), cache)
     blob = cache.find(sha256)
     assert blob is not None
     facts = locks.interpreter()

@@ -17,7 +17,7 @@ from envfreeze.model.lock import Artifact, Lock, LooseSite
 from envfreeze.model.snapshot import LooseFile, Site
 from envfreeze.model.survey import as_loose
 from envfreeze.progress import Progress
-from envfreeze.resolve.pack import pack_loose
+from envfreeze.resolve.pack import layout, pack_loose
 from envfreeze.store import Cache
 from tests.support import envs, locks
 from tests.support.fakeindex import make_wheel
@@ -72,7 +72,7 @@ def test_unowned_files_of_every_site(tmp_path: Path, wheel: Path) -> None:
         (root / "same.txt").write_bytes(content)
         entry = LooseFile("same.txt", envs.sha256(content), 3, False, None)
         site = Site(path=str(root), kind="site", loose=[entry])
-        sha256, size = pack_loose(site, cache)
+        sha256, size = pack_loose(site, layout(site, locks.interpreter()), cache)
         found = cache.find(sha256)
         assert found is not None
         artifacts[sha256] = found

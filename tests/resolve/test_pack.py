@@ -10,12 +10,14 @@ import sys
 import tarfile
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.utils import parse_wheel_filename
 
+from envfreeze.build import place
 from envfreeze.errors import ArtifactError
 from envfreeze.model.lock import Artifact, LooseSite
 from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site
@@ -263,7 +265,7 @@ def test_big_files_are_streamed(tmp_path: Path, cache: Cache) -> None:
         kind="site",
         loose=[LooseFile("big.so", digest, size, False, None)],
     )
-    pack.pack_loose(site, cache)
+    pack.pack_loose(site, place, cache)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size / 2
@@ -350,6 +352,12 @@ def loose_site(root: Path) -> Site:
     return Site(path=str(root), kind="site", loose=entries)
 
 
+def here(site: Site) -> pack.Layout:
+    return pack.Layout(
+        site=Path(site.path), prefix=None, headers=None, interpreters=frozenset({"/x/bin"})
+    )
+
+
 def blob(cache: Cache, packed: tuple[str, int]) -> Path:
     found = cache.find(*packed)
     assert found is not None
@@ -358,7 +366,7 @@ def blob(cache: Cache, packed: tuple[str, int]) -> Path:
 
 def test_unowned_files(tmp_path: Path, cache: Cache) -> None:
     site = loose_site(tmp_path / "site")
-    path = blob(cache, pack.pack_loose(site, cache))
+    path = blob(cache, pack.pack_loose(site, here(site), cache))
     with tarfile.open(path) as tar:
         found = [(m.name, m.isfile(), m.mode, m.linkname, m.mtime, m.uid) for m in tar]
         text = tar.extractfile("d/x.txt")
@@ -373,22 +381,37 @@ def test_unowned_files(tmp_path: Path, cache: Cache) -> None:
 
 def test_unowned_files_twice(tmp_path: Path, cache: Cache) -> None:
     site = loose_site(tmp_path / "site")
-    first = pack.pack_loose(site, cache)
+    first = pack.pack_loose(site, here(site), cache)
     os.utime(tmp_path / "site/tool", (5, 5))
     turned = Site(path=site.path, kind="site", loose=site.loose[::-1])
-    assert pack.pack_loose(turned, cache) == first
+    assert pack.pack_loose(turned, here(turned), cache) == first
     assert gzip.decompress(blob(cache, first).read_bytes())[:7] == b"d/x.txt"
 
 
-def test_unowned_files_come_back(tmp_path: Path, cache: Cache) -> None:
-    from envfreeze.build import place
+def test_an_unowned_script_is_kept_without_its_interpreter(tmp_path: Path, cache: Cache) -> None:
+    """It comes back naming the interpreter of wherever it comes back to."""
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    (scripts / "tool").write_text("#!/x/bin/python3 -E\nprint(1)\n")
+    digest = envs.sha256(b"#!python -E\nprint(1)\n")
+    entry = LooseFile("tool", digest, 30, True, None)
+    site = Site(path=str(scripts), kind="scripts", loose=[entry])
+    path = blob(cache, pack.pack_loose(site, here(site), cache))
+    into = envs.make_venv(tmp_path / "venv")
+    place.place_loose(as_loose(site), path, place.DirectorySink(into), envs.schemes(into))
+    assert (into / "bin/tool").read_text() == f"#!{into}/bin/python -E\nprint(1)\n"
+    assert os.access(into / "bin/tool", os.X_OK)
 
+
+def test_unowned_files_come_back(tmp_path: Path, cache: Cache) -> None:
     site = loose_site(tmp_path / "site")
-    path = blob(cache, pack.pack_loose(site, cache))
+    path = blob(cache, pack.pack_loose(site, here(site), cache))
     artifact = Artifact(path="x", size=1, hashes={})
     named = LooseSite(site=site.path, archive=artifact, files=as_loose(site).files)
     into = tmp_path / "into"
-    place.place_loose(named, path, place.DirectorySink(into), str(into))
+    place.place_loose(
+        named, path, place.DirectorySink(into), replace(envs.schemes(into), site=str(into))
+    )
     assert (into / "link").read_text() == "text"
     assert (into / "link").readlink() == Path("d/x.txt")
     assert os.access(into / "tool", os.X_OK)
@@ -412,7 +435,7 @@ def test_an_unowned_file_that_changed(
     else:
         (tmp_path / "site/d/x.txt").write_bytes(content)
     with pytest.raises(ArtifactError, match=said):
-        pack.pack_loose(site, cache)
+        pack.pack_loose(site, here(site), cache)
     assert not list(cache.root.rglob(".new.*"))
 
 
