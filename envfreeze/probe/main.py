@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from . import dists, files, interpreter, sitepath, system, unchanged
+from . import dists, files, interpreter, scripts, sitepath, system, unchanged
 from .machine import Machine, is_utf8, utf8
 
 SCHEMA = 1
@@ -71,11 +71,27 @@ def _sites(machine, chosen, seen):
             site["prefix"] = prefix
         sites.append(site)
         probes.append(probe)
+    programs = _programs(machine, hasher, facts, probes)
+    if programs is not None:
+        sites.append(programs)
     hasher.run()
     for probe in probes:
         remember.update(probe.finish())
         outside.extend(probe.outside)
     return sites, found, remember
+
+
+def _programs(machine, hasher, facts, probes):
+    """The unowned files of a venv's ``bin``, as a site; another prefix's are not its own."""
+    if not facts["venv"] or not is_utf8(facts["scripts"]):
+        return None
+    owned = set()  # type: set
+    for probe in probes:
+        owned.update(probe.outside)
+    found = scripts.Scripts(machine, hasher, facts["scripts"])
+    probes.append(found)
+    loose = found.loose(owned)
+    return {"path": facts["scripts"], "kind": "scripts", "loose": loose} if loose else None
 
 
 def _by_identity(entries):

@@ -73,6 +73,7 @@ MODULES = (
     ".metadata",
     ".sitepath",
     ".dists",
+    ".scripts",
     ".interpreter",
     ".system",
     ".unchanged",

@@ -178,6 +178,7 @@ def test_an_old_egg_link(how: str, tmp_path: Path) -> None:
     tree = into / "src" / place.tree.key
     assert imported_from(into, "proj").is_relative_to(tree)
     assert str(tree) in (site(into) / "proj.egg-link").read_text()
+    assert run(into / "bin/proj") == "proj 1\n", "a script that no RECORD names"
     code = "import pkg_resources as p; print(p.get_distribution('proj').version)"
     assert run(into / "bin/python", "-W", "ignore", "-c", code) == "1.0\n"
 
