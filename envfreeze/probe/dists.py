@@ -59,6 +59,7 @@ class SiteProbe(object):
         self.path = roots.site
         self.regular = {}
         self.other = {}
+        self.names = []  # Of what lies directly in a walked directory.
         self.owned = set()
         self.outside = []  # Files that RECORDs name beyond the walk.
         self._checked = []
@@ -82,6 +83,8 @@ class SiteProbe(object):
             self.machine.find("unreadable", self.path, str(error.strerror))
             return []
         chosen = []
+        if owns_files:
+            self.names = names
         if self.path.endswith(".egg") and "EGG-INFO" in names:
             chosen.append("EGG-INFO")
         for name in names:
@@ -181,7 +184,7 @@ class SiteProbe(object):
                 "reinstall %s" % dist["name"],
             )
             return
-        check = DistCheck(self, place)
+        check = DistCheck(self, place, dist.get("direct_url"))
         dist["rows"] = check.rows(*columns)
         check.start(hashlib.sha256(data))
         self._checked.append(check)
@@ -317,9 +320,10 @@ class LooseCheck(object):
 class DistCheck(object):
     """Compares one distribution's files with its RECORD, or recalls an earlier comparison."""
 
-    def __init__(self, site, record):
+    def __init__(self, site, record, direct_url=None):
         self.site = site
         self.record = record
+        self.direct_url = direct_url
         self.fingerprint = ""
         self._work = []  # (row, claim, full path or None for a plain site path, stat)
         self._neutral = {}  # position in _work: digest of a script without its interpreter
@@ -364,12 +368,22 @@ class DistCheck(object):
             st = os.stat(full)
         except (OSError, ValueError):
             st = None
-        if st is None or not stat.S_ISREG(st.st_mode):
-            # Claimed or not, a link to nowhere, or to a directory, is looked at as a loose one.
+        if st is None or not stat.S_ISREG(st.st_mode) or self._is_source(full):
+            # Claimed or not, a link to nowhere, to a directory, or into the tree of an editable
+            # install (flit makes such) is looked at as a loose one.
             self._odd.add(relative)
             return row, None, None
         row[3], row[4] = st.st_size, files.is_executable(st)
         return row, full, st
+
+    def _is_source(self, full):
+        """Whether *full* is a link into the source tree that this is an editable install of."""
+        if not self.direct_url or "editable" not in self.direct_url or not os.path.islink(full):
+            return False
+        from . import roots
+
+        path = roots.editable_path(self.direct_url)
+        return path is not None and roots.is_below(os.path.realpath(full), os.path.realpath(path))
 
     def start(self, digest):
         """Recall the result if nothing has changed since, else queue the files for hashing."""

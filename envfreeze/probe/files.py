@@ -74,13 +74,14 @@ class Hasher(object):
         self._tasks = []
         self._failure = None
 
-    def add(self, path, done, script=False):
-        """Hash *path* later; ``done(sha256 or None, neutral)`` is called with the result.
+    def add(self, path, done, script=False, blob=None):
+        """Hash *path* later; ``done(sha256 or None, second)`` is called with the result.
 
-        *neutral* is None but for a script whose first line names the interpreter: then it is
-        the digest of its :func:`neutral` form.
+        *second* is None but for a script whose first line names the interpreter: then it is
+        the digest of its :func:`neutral` form; and with *blob*, the name of a hash: then it is
+        the name that git gives to such content.
         """
-        self._tasks.append((path, done, script))
+        self._tasks.append((path, done, script, blob))
 
     def run(self):
         tasks, self._tasks = self._tasks, []
@@ -108,17 +109,17 @@ class Hasher(object):
                     batch = batches.pop()
                 except IndexError:
                     return
-                for path, done, script in batch:
-                    done(*digests(path, buffer, self.interpreters if script else None))
+                for path, done, script, blob in batch:
+                    done(*digests(path, buffer, self.interpreters if script else None, blob))
         except Exception as error:  # A thread's failure must not pass for missing files.
             self._failure = error
 
 
-def digests(path, buffer, interpreters=None):
-    """``(sha256, neutral sha256)`` of a regular file, read through *buffer*.
+def digests(path, buffer, interpreters=None, blob=None):
+    """``(sha256, neutral sha256 or name of the blob)`` of a regular file, read through *buffer*.
 
-    The first is None where it cannot be read, the second where it is the same or
-    *interpreters* is None.
+    The first is None where it cannot be read, the second where it is the same, or neither
+    *interpreters* nor *blob* are given.
     """
     try:
         # Not to hang at a FIFO that took the file's place since it was looked at.
@@ -126,19 +127,33 @@ def digests(path, buffer, interpreters=None):
     except (OSError, ValueError):
         return None, None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        st = os.fstat(descriptor)
+        if not stat.S_ISREG(st.st_mode):
             return None, None
-        return _digests(descriptor, buffer, interpreters)
+        head = blob and blob_hash(blob, st.st_size)
+        return _digests(descriptor, buffer, interpreters, head)
     except OSError:
         return None, None
     finally:
         os.close(descriptor)
 
 
-def _digests(descriptor, buffer, interpreters):
+def blob_hash(algorithm, size):
+    """The beginning of the name that git gives to *size* bytes; None: no such algorithm here."""
+    try:
+        digest = hashlib.new(algorithm)
+    except ValueError:  # SHA-1 is not to be had where FIPS rules.
+        return None
+    digest.update(b"blob %d\0" % size)
+    return digest
+
+
+def _digests(descriptor, buffer, interpreters, bare=None):
     view = memoryview(buffer)
     count = os.readv(descriptor, (buffer,))
-    plain, bare = hashlib.sha256(view[:count]), None
+    plain = hashlib.sha256(view[:count])
+    if bare is not None:
+        bare.update(view[:count])
     if interpreters:
         head = bytes(view[: min(count, HEAD)])
         changed = neutral(head, interpreters)

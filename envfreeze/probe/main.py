@@ -34,10 +34,13 @@ def observe(request, initial):
         if now is not None and now == last["fingerprint"]:
             return {"same": now}
     outside = []  # type: list
-    sites, found, remember = _sites(machine, chosen, (facts, walks, outside))
+    sites, found, remember, trees = _sites(machine, entries, chosen, (facts, walks, outside))
+    fingerprint = None  # What lies in source trees is not part of it.
+    if trees is None:
+        fingerprint = unchanged.fingerprint(machine, entries, facts, walks, outside)
     return {
         "schema": SCHEMA,
-        "fingerprint": unchanged.fingerprint(machine, entries, facts, walks, outside),
+        "fingerprint": fingerprint,
         "outside": outside,
         "interpreter": facts,
         "system": system.facts(machine),
@@ -45,11 +48,12 @@ def observe(request, initial):
         "dists": found,
         "findings": machine.findings,
         "environment": machine.allowed(),
+        "sources": trees or [],
         "remember": remember,
     }
 
 
-def _sites(machine, chosen, seen):
+def _sites(machine, entries, chosen, seen):
     facts, walks, outside = seen
     hasher = files.Hasher(_interpreter_directories(facts))
     sites, found, remember, probes = [], [], {}, []
@@ -71,6 +75,7 @@ def _sites(machine, chosen, seen):
             site["prefix"] = prefix
         sites.append(site)
         probes.append(probe)
+    trees = _trees(machine, (facts, entries, hasher), (sites, found, probes))
     programs = _programs(machine, hasher, facts, probes)
     if programs is not None:
         sites.append(programs)
@@ -78,7 +83,56 @@ def _sites(machine, chosen, seen):
     for probe in probes:
         remember.update(probe.finish())
         outside.extend(probe.outside)
-    return sites, found, remember
+    return sites, found, remember, _finished(trees, sites, found, remember)
+
+
+def _trees(machine, known, seen):
+    """The source trees outside, their files being hashed; None where nothing points at any."""
+    facts, entries, hasher = known
+    sites, found, probes = seen
+    walked = [
+        (probe, [row[0] for row in site["loose"] if row[4] is not None])
+        for probe, site in zip(probes, sites)  # noqa: B905
+        if probe.names
+    ]
+    inside = tuple(probe.path + "/" for probe, _ in walked)
+    if not (
+        any(
+            kind in ("pth", "pythonpath") and not (p + "/").startswith(inside)
+            for p, kind in entries
+        )
+        or any("editable" in dist.get("direct_url", "") for dist in found)
+        or any(links or _may_point(machine, probe) for probe, links in walked)
+    ):
+        return None
+    from . import roots, sources  # Only now: most environments do without.
+
+    places = [roots.Site(probe.path, probe.names, links) for probe, links in walked]
+    finder = roots.Finder(machine, facts, places)
+    trees = sources.Trees(machine, hasher, finder.find(entries, found))
+    trees.look(finder)
+    return trees if trees.roots else None
+
+
+def _may_point(machine, probe):
+    """Whether a file directly in a site directory may name a source tree: a first, cheap look."""
+    for name in probe.names:
+        if name.endswith(".egg-link") or "editable" in name:
+            return True
+        if name.endswith(".pth"):
+            text = machine.read(probe.path + "/" + name, 1 << 20) or b""
+            if b"/" in text or b"import _" in text:
+                return True
+    return False
+
+
+def _finished(trees, sites, found, remember):
+    if trees is None:
+        return None
+    documents, more = trees.finish()
+    trees.neutralize(sites, found)
+    remember.update(more)
+    return documents
 
 
 def _programs(machine, hasher, facts, probes):

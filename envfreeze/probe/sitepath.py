@@ -85,7 +85,7 @@ class PathBuilder(object):
         data = self.machine.read(os.path.join(directory, name), 1 << 20)
         if data is None:
             return
-        for line in _decode(data).splitlines():
+        for line in decode(data).splitlines():
             if line.startswith("#") or not line.strip():
                 continue
             if line.startswith(("import ", "import\t")):
@@ -99,7 +99,7 @@ class PathBuilder(object):
                 self.add(path, "pth")
 
 
-def _decode(data):
+def decode(data):
     """Decode a ``.pth`` file as ``site`` does: UTF-8, else the locale's encoding."""
     try:
         return data.decode("utf-8-sig")

@@ -51,8 +51,14 @@ S = json.loads(zlib.decompress(base64.b64decode({payload!r})).decode("utf-8"))
 R = S.pop("request")
 if R.pop("more", False):
     R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
+class Package(types.ModuleType):
+    def __getattr__(self, name):
+        if "." + name not in S["later"]:
+            raise AttributeError(name)
+        load("." + name, S["later"].pop("." + name))
+        return self.__dict__[name]
 def load(name, text):
-    module = types.ModuleType("envfreeze_probe" + name)
+    module = (types.ModuleType if name else Package)("envfreeze_probe" + name)
     module.__package__ = "envfreeze_probe"
     if not name:
         module.__path__ = []
@@ -69,7 +75,6 @@ MODULES = (
     "",
     ".machine",
     ".files",
-    ".pointers",
     ".metadata",
     ".sitepath",
     ".dists",
@@ -81,13 +86,21 @@ MODULES = (
 )
 """In the order in which they import one another."""
 
+LATER = (".git", ".pointers", ".roots", ".sources")
+"""Loaded when they are first imported: most environments need none of them."""
+
 
 @functools.cache
-def _sources() -> list[tuple[str, str]]:
+def _sources() -> dict[str, object]:
     package = resources.files("envfreeze.probe")
-    return [
-        (name, (package / f"{name[1:] or '__init__'}.py").read_text("utf-8")) for name in MODULES
-    ]
+
+    def text(name: str) -> str:
+        return (package / f"{name[1:] or '__init__'}.py").read_text("utf-8")
+
+    return {
+        "modules": [(name, text(name)) for name in MODULES],
+        "later": {name: text(name) for name in LATER},
+    }
 
 
 class Question:
@@ -100,7 +113,7 @@ class Question:
         """
         self.marker = f"envfreeze-{secrets.token_hex(16)}"
         asked = {**(request or {}), "marker": self.marker, "more": more}
-        payload = json.dumps({"modules": _sources(), "request": asked}).encode()
+        payload = json.dumps({**_sources(), "request": asked}).encode()
         packed = base64.b64encode(zlib.compress(payload, 9)).decode("ascii")
         self.program = _PROGRAM.format(
             marker=self.marker, oldest=OLDEST, hello=HELLO, payload=packed
