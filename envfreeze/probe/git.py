@@ -55,10 +55,6 @@ class GitError(Exception):
     """Git is not there, does not answer, or does not take this for a repository."""
 
 
-class Missing(GitError):
-    """There is no git program."""
-
-
 class Facts(object):
     """A repository as seen from a directory in it; all paths are relative to that directory."""
 
@@ -203,7 +199,7 @@ class Repository(object):
 
     def settings(self, pattern, *where):
         """``[(key, value)]`` of the configuration's keys that match."""
-        found = self.run("config", *(where + ("-z", "--get-regexp", pattern)), ok=(0, 1))
+        found = self.run("config", *where, "-z", "--get-regexp", pattern, ok=(0, 1))
         pairs = [os.fsdecode(part).partition("\n") for part in found.split(b"\0")[:-1]]
         return [(key, value) for key, _, value in pairs]
 

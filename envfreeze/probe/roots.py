@@ -18,6 +18,7 @@ import os
 import re
 
 from . import pointers, sitepath
+from .machine import is_utf8
 
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")
 LEVELS = 3
@@ -110,26 +111,39 @@ class Finder(object):
 
     # --- who names what ---
 
+    def _mention(self, mention):
+        """Take note of *mention*, where its paths can be written down."""
+        for path in (mention.via, mention.spelt, mention.real):
+            if not is_utf8(path) or _CONTROL.search(path):
+                self.machine.find(
+                    "not-utf8", mention.via, "the path of a source tree cannot be written down"
+                )
+                return False
+        self.mentions.append(mention)
+        return True
+
     def _editables(self, dists):
         for dist in dists:
             path = editable_path(dist.get("direct_url"))
             if path is None:
                 continue
             place = dist["site"] + "/" + dist["info"] + "/direct_url.json"
-            if not os.path.isabs(path) or _CONTROL.search(path):
+            if not os.path.isabs(path) or "\0" in path:
                 self.machine.find("source-missing", place, "%r is no directory's path" % path)
                 continue
             mention = Mention(place, os.path.normpath(path), "tree", dist["name"])
-            self.mentions.append(mention)
-            if not os.path.isdir(path):
-                root = self.roots.setdefault(mention.real, Root(mention.spelt))
-                root.problem = "there is no directory %s" % path
-                self.machine.find(
-                    "source-missing",
-                    place,
-                    "%s is an editable install of %s, which is not there" % (dist["name"], path),
-                    "uninstall it, or bring its source tree back",
-                )
+            if self._mention(mention) and not os.path.isdir(path):
+                self._missing(mention)
+
+    def _missing(self, mention):
+        root = self.roots.setdefault(mention.real, Root(mention.spelt))
+        root.problem = "it is not there"
+        self.machine.find(
+            "source-missing",
+            mention.via,
+            "%s is an editable install of %s, which is not there" % (mention.owner, mention.spelt),
+            "uninstall it, or bring its source tree back",
+        )
 
     def _entries(self, entries):
         listed = self.machine.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -146,7 +160,7 @@ class Finder(object):
                         "unpack it into a directory",
                     )
             elif path in named or kind == "pythonpath":  # Or a wrapper script's own.
-                self.mentions.append(Mention("PYTHONPATH", path, "entry"))
+                self._mention(Mention("PYTHONPATH", path, "entry"))
 
     def _pointers(self, site):
         imported = set()
@@ -164,10 +178,18 @@ class Finder(object):
         for name in sorted(imported & set(site.names)):
             known = _BACK_END.match(name) is not None
             self._literals(site.path + "/" + name, known)
+            if name.endswith("_editable_loader.py"):
+                self.machine.find(
+                    "source-build",
+                    site.path + "/" + name,
+                    "meson-python's editable installs are built when they are imported: "
+                    "elsewhere that needs the same tools, and may fail",
+                    "install it without -e",
+                )
 
     def _pth(self, site, name):
         """Mentions of its lines. Returns the names of the modules beside it that it imports."""
-        imported = set()
+        imported = set()  # type: set
         place = site.path + "/" + name
         data = self.machine.read(place, pointers.LIMIT)
         for line in sitepath.decode(data or b"").splitlines():
@@ -184,30 +206,27 @@ class Finder(object):
             path = os.path.abspath(os.path.join(site.path, line))
             if os.path.isdir(path):
                 spelt = line if os.path.isabs(line) else path
-                self.mentions.append(Mention(place, spelt, "entry"))
+                self._mention(Mention(place, spelt, "entry"))
         return imported
 
     def _egg_link(self, place, name):
         text = self.machine.text(place, pointers.LIMIT) or ""
         lines = text.splitlines()
-        if not lines or not os.path.isabs(lines[0]) or _CONTROL.search(lines[0]):
+        if not lines or not os.path.isabs(lines[0]) or "\0" in lines[0]:
             return
         owner = name[: -len(".egg-link")]
         if not os.path.isdir(lines[0]):
-            self.machine.find(
-                "source-missing",
-                place,
-                "%s is an editable install of %s, which is not there" % (owner, lines[0]),
-                "delete this file, or bring its source tree back",
-            )
+            mention = Mention(place, lines[0], "tree", owner)
+            if self._mention(mention):
+                self._missing(mention)
             return
         second = lines[1].strip() if len(lines) > 1 else ""
         project = os.path.normpath(os.path.join(lines[0], second))
         if not second or os.path.isabs(second) or not is_below(lines[0].rstrip("/"), project):
             project = lines[0]
         if project.count("/") >= lines[0].rstrip("/").count("/") - LEVELS:
-            self.mentions.append(Mention(place, project, "tree", owner))
-        self.mentions.append(Mention(place, lines[0], "entry", owner))
+            self._mention(Mention(place, project, "tree", owner))
+        self._mention(Mention(place, lines[0], "entry", owner))
 
     def _link(self, place):
         try:
@@ -215,8 +234,8 @@ class Finder(object):
         except OSError:
             return
         full = os.path.normpath(os.path.join(os.path.dirname(place), target))
-        if os.path.exists(full) and not _CONTROL.search(target):
-            self.mentions.append(Mention(place, full, "link"))
+        if os.path.exists(full):
+            self._mention(Mention(place, full, "link"))
 
     def _literals(self, place, known):
         data = self.machine.read(place, pointers.LIMIT)
@@ -233,12 +252,14 @@ class Finder(object):
                 continue
             # setuptools names a module by its path without the suffix.
             for found in (path, path + ".py"):
-                if _CONTROL.search(path) or not os.path.exists(found):
+                if "\0" in path or not os.path.exists(found):
                     continue
+                if self._is_wide(os.path.realpath(found)):
+                    break  # Surely not what is imported.
                 if os.path.isdir(found) or found.endswith((".py", ".so", ".pyi")):
                     mention = Mention(place, path, "code" if known else "maybe")
                     mention.real = os.path.realpath(found)
-                    self.mentions.append(mention)
+                    self._mention(mention)
                     break
 
     # --- what becomes a root ---
@@ -319,7 +340,7 @@ class Finder(object):
 
     def _merged(self):
         """The roots without those that lie in another and have no repository of their own."""
-        kept = []
+        kept = []  # type: list
         for root in sorted(self.roots.values(), key=lambda root: (len(root.real), root.real)):
             outer = [other for other in kept if other.holds(root.real) and not other.problem]
             if root.problem or not outer or os.path.isdir(root.real + "/.git"):
@@ -374,8 +395,9 @@ class Finder(object):
         owners = self._owners(dists)
         for root in roots:
             root.dists.update(owners[via] for via in root.via if via in owners)
+            imports = {os.path.join(root.real, path).rstrip("/") for path in root.imports}
             for dist in dists:
-                if root.holds(os.path.realpath(dist["site"])):
+                if os.path.realpath(dist["site"]) in imports:
                     root.dists.add(normalize(dist["name"]))
             if root.real not in root.spellings:
                 root.spellings.append(root.real)

@@ -18,6 +18,9 @@ from . import files, git, pointers, roots
 from .dists import MEMORY
 from .machine import is_utf8
 
+if False:  # For type checkers; the probe has no time to import it.
+    from typing import Any  # noqa: F401
+
 MAX_FILES = 50000
 MAX_BYTES = 1 << 30
 MAX_UNTRACKED = 1 << 26  # Bytes of one file that git does not track.
@@ -70,7 +73,7 @@ class Trees(object):
             self.machine.find(
                 "source-git",
                 repositories[0],
-                "there is no git on PATH: what it tracks and ignores here is not known, all is kept",
+                "no git on PATH: what it tracks and ignores here is not known, all is kept",
                 "install git on the captured machine",
             )
 
@@ -168,7 +171,7 @@ class Tree(object):
         self.root = root
         self.skipped = skipped  # Relative paths of what belongs to somebody else.
         self.prefixes = []
-        self.facts = None  # git.Facts
+        self.facts = None  # type: Any  # git.Facts, where git knows the tree
         self.regular = {}  # path: lstat
         self.links = {}  # path: text
         self.rows = []
@@ -364,7 +367,7 @@ class Tree(object):
         )
 
     def _check_links(self):
-        inside = [self.root.real] + self.prefixes
+        inside = [self.root.real, *self.prefixes]
         for path, text in self.links.items():
             full = os.path.realpath(self.root.real + "/" + path)
             if not any(roots.is_below(full, directory) for directory in inside):
@@ -452,7 +455,7 @@ class Tree(object):
 
     def _truly(self, others):
         """Those of *others* that git-lfs or line endings do not explain: files as checked out."""
-        found, groups = [], {}
+        found, groups = [], {}  # type: list, dict
         for path, name in others:
             repository, _ = self.facts.repository_of(path)
             groups.setdefault(repository, []).append((path, name))
@@ -519,7 +522,7 @@ class Check(object):
         self.tree = tree
         self.group = group  # [(row, lstat)]
         self.blob = blob
-        self.names = [None] * len(group)
+        self.names = [None] * len(group)  # type: list
         text = json.dumps([MEMORY, "source", blob, tree.root.real, [row[0] for row, _ in group]])
         digest = hashlib.sha256(text.encode("ascii"))
         digest.update(files.stamps([st for _, st in group]))
@@ -530,8 +533,8 @@ class Check(object):
     def start(self, hasher):
         for index, (row, _) in enumerate(self.group):
             if self._known is not None:
-                row[1], _, name = (self._known.get(str(index)) or "").partition(":")
-                row[1], self.names[index] = row[1] or None, name or None
+                sha256, _, name = (self._known.get(str(index)) or "").partition(":")
+                row[1], self.names[index] = sha256 or None, name or None
             else:
                 place = self.tree.root.real + "/" + row[0]
                 hasher.add(place, self._setter(index), blob=self.blob)

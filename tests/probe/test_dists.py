@@ -123,7 +123,8 @@ def test_links(env: Environment, tmp_path: Path) -> None:
     (env.site / "nowhere.py").symlink_to("gone")
     (env.site / "dangling-1.0.egg-info").symlink_to("gone")
     (env.site / "there.py").symlink_to(outside)
-    (env.site / "folder").symlink_to(tmp_path)
+    (tmp_path / "it").mkdir()
+    (env.site / "folder").symlink_to(tmp_path / "it")
     env.install("linked", files={}, rows=[f"real.py,{claim(b'linked')},6", "folder,,"])
     (env.site / "real.py").symlink_to(outside)
     snapshot = env.snapshot()
@@ -131,7 +132,8 @@ def test_links(env: Environment, tmp_path: Path) -> None:
     assert ("dangling-link", "nowhere.py") in kinds
     assert ("damaged-metadata", "dangling-1.0.egg-info") in kinds
     links = {e.path: e.link for site in snapshot.sites for e in site.loose}
-    assert links == {"there.py": str(outside), "folder": str(tmp_path)}
+    assert links == {"there.py": str(outside), "folder": "{envfreeze:source:linked}"}
+    assert ("source-outside", "there.py") in kinds
     row = rows(env.dist("linked"))["site/real.py"]
     assert (row.sha256, row.size, row.executable, row.claim) == (sha256(b"linked"), 6, False, None)
 
