@@ -688,12 +688,14 @@ def _whole(archive: Path) -> Iterator[None]:
         raise ArtifactError(f"{archive.name} is not a whole tar.gz: {error}") from error
 
 
-def place_source(source: SourceTree, archive: Path, sink: Sink, directory: str) -> None:
+def place_source(source: SourceTree, archive: Path, sink: Sink, places: Mapping[str, str]) -> None:
     """Put back a source tree; links last, so none is written through.
 
+    :param places: as :attr:`Schemes.sources`.
     :raises LockError: a member leads out of the directory.
     :raises ArtifactError: the files are not those that the lock's digest is of.
     """
+    directory = places[source.key]
     links: dict[str, str] = {}
     files: dict[str, str] = {}
     with _whole(archive):
@@ -718,7 +720,7 @@ def place_source(source: SourceTree, archive: Path, sink: Sink, directory: str) 
             hint="Capture again, or restore the directory beside the lock.",
         )
     for path, target in sorted(links.items()):
-        sink.link(posixpath.join(directory, path), target)
+        sink.link(posixpath.join(directory, path), pointers.placed_link(target, places))
 
 
 def _check_behind_links(paths: Iterable[str], links: Collection[str], where: str) -> None:

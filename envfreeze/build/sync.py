@@ -141,7 +141,7 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
         package = wanted.pop(item.name, None)
         if package is None:
             removed.append(item.dist)
-        elif why := _differs(item, package, owners) or trees.moved(item.name):
+        elif why := _differs(item, package, owners) or trees.moved(package):
             changed.append(Replacement(package=package, dist=item.dist, why=why))
         else:
             keep.append(item.dist)
@@ -182,9 +182,10 @@ class _Trees:
     new: list[SourceTree] = field(default_factory=list)
     """Those that come to another directory than the one that pointers name now."""
 
-    def moved(self, name: str) -> str:
-        """Why the distribution *name* has to be placed anew; empty: it has not."""
-        return "its source tree moves" if any(name in tree.dists for tree in self.new) else ""
+    def moved(self, package: Package) -> str:
+        """Why *package* has to be placed anew; empty: it has not."""
+        moves = package.facts.editable and any(package.name in tree.dists for tree in self.new)
+        return "its source tree moves" if moves else ""
 
 
 def _plan_sources(lock: Lock, snapshot: Snapshot) -> _Trees:
@@ -557,7 +558,7 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
     for tree in todo.sources:
         if tree.archive is not None:
             archive = means.artifacts[tree.archive.sha256]
-            place.place_source(tree, archive, sink, trees[tree.key])
+            place.place_source(tree, archive, sink, trees)
     return sorted(_moves(new, into), key=lambda move: (move[1].endswith("/RECORD"), move[1]))
 
 

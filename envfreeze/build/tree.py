@@ -57,17 +57,21 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
                 archive = artifacts[loose.archive.sha256]
                 place.place_loose(loose, archive, sink, _loose_schemes(loose, facts, places))
         for source in lock.machine.sources:
-            _source(source, artifacts, sink)
+            _source(source, artifacts, sink, places)
 
 
-def _source(source: SourceTree, artifacts: Mapping[str, Path], sink: place.TarSink) -> None:
+def _source(
+    source: SourceTree,
+    artifacts: Mapping[str, Path],
+    sink: place.TarSink,
+    places: Mapping[str, str],
+) -> None:
     """A source tree at the place it had, and at the other names that it had."""
     if source.archive is None:
         return
-    root = absolute(source.root)
-    place.place_source(source, artifacts[source.archive.sha256], sink, root)
+    place.place_source(source, artifacts[source.archive.sha256], sink, places)
     for spelling in source.spellings:
-        sink.link(absolute(spelling), root)
+        sink.link(absolute(spelling), places[source.key])
 
 
 def _loose_schemes(

@@ -125,4 +125,4 @@ def _fill(plan: VenvPlan, progress: Progress) -> None:
     for source in plan.lock.machine.sources:
         if source.archive is not None:
             archive = plan.artifacts[source.archive.sha256]
-            place.place_source(source, archive, sink, places[source.key])
+            place.place_source(source, archive, sink, places)

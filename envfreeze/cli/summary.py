@@ -108,11 +108,10 @@ def _notable(captured: Captured) -> list[str]:
     """The packages a person asks about first: packed, unproved, edited."""
     lock = captured.lock
     machine = lock.machine
-    editable = {name for source in machine.sources for name in source.dists}
     packed = [
         package
         for package in [*lock.packages, *machine.shadowed]
-        if package.facts.proof == "packed" and package.name not in editable
+        if package.facts.proof == "packed" and not package.facts.editable
     ]
     lines = [f"    packed    {package.name}: {package.facts.evidence}" for package in packed]
     # Why a package is packed has been said then; its findings in the lock say it file by file.

@@ -113,6 +113,11 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     patch: Artifact | None = None
     """The archive with the bytes of :attr:`edits`; None: there are none, or only deletions."""
 
+    @property
+    def editable(self) -> bool:
+        """Whether it is an install of a source tree that the lock has."""
+        return bool(self.pointers or pointers.keys((self.direct_url or "").encode()))
+
 
 class PackageTool(Kebab, frozen=True, kw_only=True):
     envfreeze: PackageFacts

@@ -177,7 +177,10 @@ def _reduced(snapshot: Snapshot, gone: list[Dist]) -> Snapshot:
     trees = [source for source in snapshot.sources if _is_only_of(source, names)]
     heads = {f"{dist.site}/{dist.info}" for dist in gone}
     findings = [found for found in snapshot.findings if not _is_in(found.place, heads)]
-    findings += [_modules_stay(dist) for dist in gone if dist.rows is None]
+    roots = {tree.root for tree in trees}
+    findings += [
+        _modules_stay(dist) for dist in gone if dist.rows is None and not _is_in(dist.site, roots)
+    ]
     return msgspec.structs.replace(
         snapshot,
         dists=[dist for dist in snapshot.dists if id(dist) not in ids],
@@ -185,7 +188,7 @@ def _reduced(snapshot: Snapshot, gone: list[Dist]) -> Snapshot:
         sites=[
             _without_heads(site, heads)
             for site in snapshot.sites
-            if site.kind != "pth" or not any(_is_in(site.path, {tree.root}) for tree in trees)
+            if site.kind != "pth" or not _is_in(site.path, roots)
         ],
         sources=[source for source in snapshot.sources if source not in trees],
     )

@@ -350,7 +350,7 @@ class Tree(object):
                 for path, st in self.regular.items():
                     if st.st_size > MAX_UNTRACKED:
                         size = " (%d MiB)" % (st.st_size >> 20)
-                        self.note("source-large", "kept, and large", path + size)
+                        self.note("source-size", "kept, and large", path + size)
             return
         if count > MAX_FILES:
             problem = "it has more than %d files" % MAX_FILES
@@ -647,6 +647,7 @@ _ADVICE = {
     "source-ignored": "if they are needed, let git track them, or add an exception to .gitignore",
     "source-large": "if they are needed, let git track them",
     "source-lfs": "run git lfs pull",
+    "source-size": "move data out of the tree, if it is none of the program",
     "source-outside": "copy what they lead to into the tree",
     "unreadable": "capture as a user who may read them",
 }

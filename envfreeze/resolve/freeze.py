@@ -37,6 +37,7 @@ from envfreeze.model.lock import (
 )
 from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
+from envfreeze.probe import pointers
 from envfreeze.progress import Progress
 from envfreeze.resolve import pack, patches, sources, trees
 from envfreeze.resolve.frozen import Frozen
@@ -181,12 +182,6 @@ class _Packages:
         self._layouts = {
             site.path: pack.layout(site, snapshot.interpreter, spelt) for site in snapshot.sites
         }
-        self._editable = {
-            name: f"src/{source.key}"
-            for source in snapshot.sources
-            if source.problem is None
-            for name in source.dists
-        }
         self.packages: list[Package] = []
         self.shadowed: list[Package] = []
         self.unproved: list[Unproved] = []
@@ -278,12 +273,11 @@ class _Packages:
         name = pack.wheel_name(dist, self._facts)
         artifact = kept(self._means.cache, self._means.sidecar, sha256, name)
         evidence = f"rebuilt from the installed files: {printable(verdict.reason)}"
-        if item.name in self._editable:
-            evidence = f"an editable install of {self._editable[item.name]}, which is kept"
-        facts = msgspec.structs.replace(
-            self._package_facts(item, "packed", evidence),
-            pointers=pack.pointing(dist, self._layouts[dist.site]),
-        )
+        pointing = pack.pointing(dist, self._layouts[dist.site])
+        if pointing or _is_editable(dist):
+            evidence = "an editable install: its metadata, and what points at its source tree"
+        facts = self._package_facts(item, "packed", evidence)
+        facts = msgspec.structs.replace(facts, pointers=pointing)
         return self._package(item, facts, wheel=artifact)
 
     def _pack(self, item: Seen) -> str:
@@ -379,7 +373,7 @@ class _Packages:
                     advice="capture as a user who may read them",
                 )
             )
-        if _is_editable(item.dist) and item.name not in self._editable:
+        if _is_editable(item.dist) and not pointers.keys((item.dist.direct_url or "").encode()):
             self.findings.append(
                 Finding(
                     kind="editable",
@@ -589,6 +583,7 @@ OPEN = frozenset(
         "source-lfs",
         "source-missing",
         "source-outside",
+        "source-relative",
         "unowned-library",
         "unreadable",
     }
@@ -596,16 +591,13 @@ OPEN = frozenset(
 """Findings that leave something of the environment outside the lock."""
 
 
+def _word(package: Package) -> str:
+    facts = package.facts
+    return "editable" if facts.editable else "patched" if facts.edits else facts.proof
+
+
 def _count(lock: Lock, seen: Survey) -> Counter[str]:
-    editable = {name for source in lock.machine.sources for name in source.dists}
-    counts: Counter[str] = Counter(
-        "editable"
-        if package.name in editable
-        else "patched"
-        if package.facts.edits
-        else package.facts.proof
-        for package in lock.packages
-    )
+    counts: Counter[str] = Counter(map(_word, lock.packages))
     counts["kept as files"] = len(seen.loose_dists)
     counts["unproved"] = len(lock.machine.unproved)
     counts["shadowed"] = len(lock.machine.shadowed)

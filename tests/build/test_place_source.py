@@ -68,8 +68,18 @@ def test_a_tree_comes_back_with_links_and_modes(tmp_path: Path) -> None:
     root = a_tree(tmp_path / "proj")
     tree, archive = packed(root, tmp_path)
     back = tmp_path / "venv/src/proj"
-    place.place_source(tree, archive, place.DirectorySink(tmp_path / "venv"), str(back))
+    place.place_source(tree, archive, place.DirectorySink(tmp_path / "venv"), {"proj": str(back)})
     assert look(back) == look(root)
+
+
+def test_a_link_that_spells_the_tree_follows_it(tmp_path: Path) -> None:
+    """setuptools' strict editables are directories of absolute links."""
+    mark = "{envfreeze:source:proj}/src/a.py"
+    files = [("build/a.py", f"-> {mark}")]
+    tree = SourceTree(key="proj", root="/p", digest=source_digest(files))
+    archive = tar(tmp_path / "x.tar.gz", ("build/a.py", f"->{mark}"))
+    place.place_source(tree, archive, place.DirectorySink(tmp_path), {"proj": f"{tmp_path}/b"})
+    assert str((tmp_path / "b/build/a.py").readlink()) == f"{tmp_path}/b/src/a.py"
 
 
 def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -121,7 +131,7 @@ def test_no_member_leads_out(members: list[tuple[str, str]], tmp_path: Path) -> 
     archive = tar(tmp_path / "x.tar.gz", *members)
     venv = tmp_path / "venv"
     with pytest.raises(LockError):
-        place.place_source(tree, archive, place.DirectorySink(venv), str(venv / "src/p"))
+        place.place_source(tree, archive, place.DirectorySink(venv), {"p": str(venv / "src/p")})
     assert not [p for p in venv.rglob("*") if p.is_symlink()]
 
 
@@ -129,7 +139,9 @@ def test_other_files_than_the_digest_is_of(tmp_path: Path) -> None:
     tree, archive = packed(a_tree(tmp_path / "proj"), tmp_path)
     wrong = msgspec.structs.replace(tree, digest="0" * 64)
     with pytest.raises(ArtifactError, match="does not hold the files"):
-        place.place_source(wrong, archive, place.DirectorySink(tmp_path), str(tmp_path / "back"))
+        place.place_source(
+            wrong, archive, place.DirectorySink(tmp_path), {"proj": str(tmp_path / "back")}
+        )
 
 
 def test_a_damaged_archive(tmp_path: Path) -> None:
@@ -137,7 +149,9 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
     short = tmp_path / "short.tar.gz"
     short.write_bytes(archive.read_bytes()[:-20])
     with pytest.raises(ArtifactError, match="not a whole tar"):
-        place.place_source(tree, short, place.DirectorySink(tmp_path), str(tmp_path / "back"))
+        place.place_source(
+            tree, short, place.DirectorySink(tmp_path), {"proj": str(tmp_path / "back")}
+        )
 
 
 # --- files that name a tree ----------------------------------------------------------------

@@ -148,15 +148,17 @@ def test_everything_is_somewhere(here: Setting) -> None:
         "proved": 1,
         "packed": 2,
         "kept as files": 2,
-        "unproved": 2,
+        "in source trees": 2,
+        "unproved": 0,
         "shadowed": 0,
     }
     odd = package(frozen, "odd")
     assert (odd.version, odd.facts.version) == (None, "1.0-weird+1")
-    assert {d.name for d in frozen.lock.machine.loose_dists} == {"legacy", "proved"}
-    assert [u.name for u in frozen.lock.machine.unproved] == ["proved", "stranded"]
-    assert not frozen.lock.machine.hermetic
-    assert "outside-path" in kinds(frozen)
+    found = [d.name for d in frozen.lock.machine.loose_dists]
+    assert found == ["legacy", "proved", "proved", "stranded"]
+    assert not frozen.lock.machine.unproved
+    assert [tree.key for tree in frozen.lock.machine.sources] == ["outside"]
+    assert frozen.lock.machine.hermetic
 
 
 def test_without_packing(here: Setting) -> None:
@@ -164,13 +166,9 @@ def test_without_packing(here: Setting) -> None:
     frozen = here.freeze(pack=False)
     add_up(frozen)
     assert frozen.counts["packed"] == 0
-    assert [u.name for u in frozen.lock.machine.unproved] == [
-        "odd",
-        "private",
-        "proved",
-        "stranded",
-    ]
+    assert [u.name for u in frozen.lock.machine.unproved] == ["odd", "private"]
     assert all(site.archive is None for site in frozen.lock.machine.loose)
+    assert [tree.archive for tree in frozen.lock.machine.sources] == [None]
     assert not frozen.lock.machine.hermetic
 
 
@@ -214,7 +212,7 @@ def test_another_lock_beside_it(here: Setting) -> None:
     here.freeze(lock="one.lock")
     two = here.freeze(lock="two.lock").lock
     paths = [a.path for a in model.artifacts(two) if a.path]
-    assert len(paths) == 3
+    assert len(paths) == 4
     assert all(path.startswith("two.lock.d/") for path in paths)
 
 
