@@ -167,6 +167,7 @@ def test_eggs(env: Environment, tmp_path: Path) -> None:
     }
     seen = survey(snapshot)
     assert [dist.name for dist in seen.in_sources] == ["dev"]
+    assert [tree.key for tree in snapshot.sources] == ["dev"]
     assert len(seen.loose_dists) == 5
     assert {"dev.egg-link", "easy-install.pth", "zipped-4.0-py3.11.egg"} <= set(loose(snapshot))
     assert "damaged-metadata" in {finding.kind for finding in snapshot.findings}
