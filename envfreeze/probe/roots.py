@@ -460,5 +460,6 @@ def normalize(name):
 
 
 def natural_key(root):
-    name = min(root.dists) if root.dists else os.path.basename(root.real)
+    """The distribution's name; that of the directory, where there is none, or more than one."""
+    name = min(root.dists) if len(root.dists) == 1 else os.path.basename(root.real)
     return _SAFE.sub("-", name).strip("-._") or "source"
