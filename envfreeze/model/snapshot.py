@@ -190,6 +190,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """Names the tree: ``VENV/src/KEY`` in a rebuilt venv."""
     root: str
+    """Its path, links resolved."""
     spellings: list[str]
     """:attr:`root` and other ways in which pointers spell it."""
     via: list[str]

@@ -692,7 +692,7 @@ def _mib(size):
 def _document(root):
     document = {
         "key": root.key,
-        "root": root.path,
+        "root": root.real,
         "spellings": root.spellings,
         "via": sorted(root.via),
         "imports": sorted(root.imports),

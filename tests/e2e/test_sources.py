@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from envfreeze import workflow
+from envfreeze.build.engine import connect
 from envfreeze.model.lock import Machine, SourceTree
 from tests.support.cli import digests, envfreeze, ok, run, site
+from tests.support.engine import TestEngine
 from tests.support.projects import BACKENDS, commit, git, make_project, push
 from tests.support.pythons import available
 
@@ -365,3 +367,31 @@ def test_submodules_are_part_of_the_tree(place: Place) -> None:
     assert [(s.path, s.commit) for s in repository.submodules] == [("src/proj/vendored", inner)]
     into = place.rebuild()
     assert imported_from(into, "proj.vendored.sub").read_text() == "SUB = 1\n"
+
+
+# --- images --------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_an_image_has_each_tree_where_it_was(docker_engine: TestEngine, place: Place) -> None:
+    make_project(place.project)
+    place.pip("-e", place.project)
+    linked = place.root / "linked"
+    shared = place.root / "shared"
+    shared.mkdir()
+    linked.symlink_to(shared)
+    (shared / "helpers.py").write_text("VALUE = 5\n")
+    place.environ = {"PYTHONPATH": str(linked)}
+    place.capture()
+    tag = "envfreeze-e2e-sources:1"
+    done = envfreeze(
+        "build", place.lock, "--to", "docker", "--tag", tag, "--base", docker_engine.base_ref,
+        env={"DOCKER_HOST": docker_engine.host},
+    )  # fmt: skip
+    assert "verified" in ok(done).stdout
+    code = "import proj, helpers; print(proj.__file__, helpers.__file__); proj.main()"
+    said = connect().run_probe(tag, [str(place.env / "bin/python"), "-c", code]).decode()
+    assert said.splitlines() == [
+        f"{place.project}/src/proj/__init__.py {shared}/helpers.py",
+        "proj 1",
+    ]
