@@ -149,7 +149,7 @@ def pack_wheel(
         raise ArtifactError(f"{dist.info} is not the metadata directory of a wheel")
     with (
         cache.writing() as blob,
-        zipfile.ZipFile(_Seekless(blob), "w", zipfile.ZIP_DEFLATED) as archive,
+        zipfile.ZipFile(Seekless(blob), "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         lost = frozenset(yields)
         record = [_pack_row(archive, dist, row, place) for row in _wheel_rows(dist, lost)]
@@ -160,7 +160,7 @@ def pack_wheel(
     return blob.sha256, blob.size
 
 
-class _Seekless(io.RawIOBase):
+class Seekless(io.RawIOBase):
     """A write-only stream for zipfile: it then writes sizes behind the data, never seeks."""
 
     def __init__(self, blob: BlobWriter) -> None:
@@ -199,7 +199,8 @@ def _member_name(dist: Dist, row: Row) -> str:
     return row.path if row.scheme == "site" else f"{data_directory}/{row.scheme}/{row.path}"
 
 
-def _member(name: str, executable: bool) -> zipfile.ZipInfo:
+def zip_member(name: str, executable: bool) -> zipfile.ZipInfo:
+    """A member as every archive of ours has it: no time, no owner, executable or not."""
     info = zipfile.ZipInfo(name, EPOCH)
     info.compress_type = zipfile.ZIP_DEFLATED
     info.create_system = 3
@@ -208,7 +209,7 @@ def _member(name: str, executable: bool) -> zipfile.ZipInfo:
 
 
 def _pack_bytes(archive: zipfile.ZipFile, name: str, data: bytes) -> _Recorded:
-    archive.writestr(_member(name, False), data)
+    archive.writestr(zip_member(name, False), data)
     return name, hashlib.sha256(data).hexdigest(), len(data)
 
 
@@ -217,11 +218,11 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
     path = place.full(row, dist.name)
     digest = hashlib.sha256()
     size = 0
-    info = _member(name, row.executable)
+    info = zip_member(name, row.executable)
     info.file_size = row.size or 0  # zipfile chooses zip64 by it.
     try:
         with path.open("rb") as source, archive.open(info, "w") as member:
-            for chunk in _chunks(source, row, place):
+            for chunk in installed_chunks(source, row, place):
                 member.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
@@ -236,7 +237,7 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
     return name, digest.hexdigest(), size
 
 
-def _chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
+def installed_chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
     """The file as a wheel carries it: scripts with ``#!python`` for the environment's path,
     and placeholders for the places of source trees."""
     if row.scheme == "site" and _is_pointer(row.path, row.size, place.sources):
@@ -349,7 +350,7 @@ def _pack_tree(root: Path, files: Iterable[_File], cache: Cache, kept: _Kept) ->
     with (
         cache.writing() as blob,
         gzip.GzipFile(
-            fileobj=_Seekless(blob), mode="wb", compresslevel=6, mtime=0, filename=""
+            fileobj=Seekless(blob), mode="wb", compresslevel=6, mtime=0, filename=""
         ) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):

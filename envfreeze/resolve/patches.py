@@ -26,7 +26,16 @@ from envfreeze.model.identity import owned_rows
 from envfreeze.model.lock import Edit, edit_problem
 from envfreeze.model.snapshot import Row
 from envfreeze.model.survey import Seen, claimed_sha256
-from envfreeze.resolve import pack, wheels
+from envfreeze.resolve import pack
+from envfreeze.resolve.compare import (
+    MEMBER_LIMIT,
+    CandidateWheel,
+    Comparison,
+    Mismatch,
+    dist_info,
+    installed,
+    script_digests,
+)
 from envfreeze.resolve.wheels import NotProved, Prover, WheelProof
 from envfreeze.resolve.zipremote import RemoteZip
 
@@ -289,7 +298,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def by_claim(item: Seen) -> frozenset[str]:
-    """What a proof of *item* takes RECORD's word for: the ``yields`` of :func:`wheels.prove`."""
+    """What a proof of *item* takes RECORD's word for: the *yields* of a proof."""
     return frozenset((*item.yields, *item.edited, *item.missing))
 
 
@@ -377,7 +386,7 @@ class _Keeper:
             raise _Unfit("an edited file has a name that no patch can hold")
         try:
             archive, members = self._wheel(frozenset(rows))
-        except (ArtifactError, wheels._Mismatch) as error:
+        except (ArtifactError, Mismatch) as error:
             raise _Unfit(f"{self._proof.candidate.filename}: {error}") from error
         edits = [
             edit
@@ -392,14 +401,14 @@ class _Keeper:
         here = proof.candidate.local or prover.cache.find(proof.sha256, proof.size) is not None
         if prover.offline and not here:
             raise _Unfit("offline, and its edits were not kept here before")
-        view = wheels._installed(dist, by_claim(self._item))
+        view = installed(dist, by_claim(self._item))
         candidate = replace(proof.candidate, sha256=proof.sha256, size=proof.size)
-        wheel = wheels._Wheel(candidate, prover.index.http, prover.cache, tail=view.tail)
+        wheel = CandidateWheel(candidate, prover.index.http, prover.cache, tail=view.tail)
         archive = wheel.zip()
-        comparison = wheels._Comparison(view, wheel, info=wheels._dist_info(archive, dist.info))
+        comparison = Comparison(view, wheel, info=dist_info(archive, dist.info))
         members: dict[str, str] = {}
         for name in archive.names:
-            for place, key in enumerate(comparison._keys(name)):
+            for place, key in enumerate(comparison.keys(name)):
                 if key not in wanted:
                     continue
                 if place or key in members:
@@ -419,7 +428,7 @@ class _Keeper:
         if row.sha256 == before or (
             original is not None
             and row.scheme == "scripts"
-            and row.sha256 in wheels._script_digests(original)
+            and row.sha256 in script_digests(original)
         ):
             return None
         patch = self._text(key, row, original) if original is not None else None
@@ -438,7 +447,7 @@ class _Keeper:
     def _original(self, row: Row, archive: RemoteZip, member: str) -> bytes | None:
         """The wheel's bytes, that RECORD's claim vouches for; None: too many to read."""
         size = archive.size_of(member)
-        if size > wheels.MEMBER_LIMIT or self._read + size > MAX_ORIGINALS:
+        if size > MEMBER_LIMIT or self._read + size > MAX_ORIGINALS:
             return None
         try:
             content = archive.read(member, size)
@@ -475,7 +484,7 @@ class _Keeper:
         digest = hashlib.sha256()
         try:
             with path.open("rb") as source:
-                for chunk in pack._chunks(source, row, self._place):
+                for chunk in pack.installed_chunks(source, row, self._place):
                     digest.update(chunk)
                     yield chunk
         except OSError as error:
@@ -492,12 +501,12 @@ class _Keeper:
         """A zip, so that a rebuild can take the files in any order; the same bytes each time."""
         with (
             self._prover.cache.writing() as blob,
-            zipfile.ZipFile(pack._Seekless(blob), "w", zipfile.ZIP_DEFLATED) as archive,
+            zipfile.ZipFile(pack.Seekless(blob), "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             if self._patches:
-                archive.writestr(pack._member(PATCH, False), b"".join(self._patches))
+                archive.writestr(pack.zip_member(PATCH, False), b"".join(self._patches))
             for sha256, row in sorted(self._whole.items()):
-                info = pack._member(FILES + sha256, False)
+                info = pack.zip_member(FILES + sha256, False)
                 info.file_size = row.size or 0  # zipfile chooses zip64 by it.
                 with archive.open(info, "w") as member:
                     for chunk in self._bytes(row):

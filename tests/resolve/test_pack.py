@@ -472,7 +472,7 @@ def test_the_headers_of_a_name_spelt_otherwise(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_cannot_seek_is_a_whole_zip(cache: Cache) -> None:
-    with cache.writing() as blob, zipfile.ZipFile(pack._Seekless(blob), "w") as archive:
+    with cache.writing() as blob, zipfile.ZipFile(pack.Seekless(blob), "w") as archive:
         archive.writestr("x", b"y")
     found = cache.find(blob.sha256)
     assert found is not None

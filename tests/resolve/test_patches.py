@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from envfreeze.errors import ArtifactError
 from envfreeze.model.lock import Edit, edit_problem
 from envfreeze.model.survey import files_of
-from envfreeze.resolve import patches, wheels
+from envfreeze.resolve import compare, patches
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.pack import layout
@@ -451,14 +451,14 @@ def _b64(content: bytes) -> str:
 def test_a_damaged_member(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     here.install()
     (here.site / "demo/__init__.py").write_text("x\n")
-    read = wheels.RemoteZip.read
+    read = compare.RemoteZip.read
 
     def damaged(self: Any, name: str, limit: int) -> bytes:
         if name == "demo/__init__.py":
-            raise wheels.BadZip("damaged")
+            raise compare.BadZip("damaged")
         return read(self, name, limit)
 
-    monkeypatch.setattr(wheels.RemoteZip, "read", damaged)
+    monkeypatch.setattr(compare.RemoteZip, "read", damaged)
     assert isinstance(here.prove(), NotProved)
 
 
