@@ -299,11 +299,12 @@ class LooseCheck(object):
         self._known = _recalled(site, self.fingerprint)
 
     def start(self):
-        for index, (row, _) in enumerate(self.group):
+        for index, (row, st) in enumerate(self.group):
             if self._known is not None:
                 row[1] = self._known.get(str(index))
             else:
-                self.site.hasher.add(self.site.path + "/" + row[0], _setter(row, 1))
+                full = self.site.path + "/" + row[0]
+                self.site.hasher.add(full, _setter(row, 1), size=st.st_size)
 
     def finish(self):
         """What to remember, if anything."""
@@ -392,10 +393,11 @@ class DistCheck(object):
         if self._known is not None:
             self._recall(self._known)
             return
-        for index, (row, _, full, _) in enumerate(self._work):
+        for index, (row, _, full, st) in enumerate(self._work):
             script = row[0] == "scripts"
             done = self._script_setter(index) if script else _setter(row, 2)
-            self.site.hasher.add(full or self.site.path + "/" + row[1], done, script=script)
+            full = full or self.site.path + "/" + row[1]
+            self.site.hasher.add(full, done, script=script, size=st.st_size)
 
     def _script_setter(self, index):
         def done(sha256, neutral):

@@ -1,4 +1,4 @@
-"""The files of a site directory: one walk for their stats, sha256 in parallel."""
+"""The files of a site directory: one walk for their stats, sha256 by all processors."""
 
 import binascii
 import hashlib
@@ -7,11 +7,14 @@ import operator
 import os
 import re
 import stat
-import threading
 import time
 
-BATCH = 128
-BUFFER = 1 << 20
+from . import workers
+
+BUFFER = 1 << 18
+# What is handed to a worker at once, in bytes; opening a file takes as long as hashing so many.
+BATCH = 4 << 20
+OPENING = 1 << 15
 # A file changed this recently could change again without its time stamps moving (git calls
 # such an index entry racy), so its digest is not remembered.
 SETTLED = 2_000_000_000
@@ -20,6 +23,9 @@ SETTLED = 2_000_000_000
 HEAD = 1 << 13
 
 _STAMP = operator.attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode")
+_CTIME = operator.attrgetter("st_ctime_ns")
+_BY_DESCRIPTOR = os.scandir in os.supports_fd  # From Python 3.7 on.
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _TRAMPOLINE = b"#!/bin/sh\n'''exec' "
 _PYTHON = re.compile(rb"/(?:python|pypy)[0-9.a-z]*(?=[\s\"']|$)")
@@ -31,25 +37,33 @@ def walk(top):
     No ``__pycache__``, no link followed. *other*: links, FIFOs, sockets, devices.
     """
     regular, other = {}, {}
-    pending = [("", top)]
+    pending = [""]
     while pending:
-        prefix, directory = pending.pop()
+        prefix = pending.pop()
+        place = top + "/" + prefix
+        descriptor = None
         try:
-            entries = os.scandir(directory)
-        except OSError:
-            continue
-        with entries:
-            for entry in entries:
-                name = entry.name
-                try:
-                    if entry.is_file(follow_symlinks=False):
-                        regular[prefix + name] = entry.stat(follow_symlinks=False)
-                    elif not entry.is_dir(follow_symlinks=False):
-                        other[prefix + name] = entry.stat(follow_symlinks=False)
-                    elif name != "__pycache__":
-                        pending.append((prefix + name + "/", entry.path))
-                except OSError:
-                    continue
+            try:
+                if _BY_DESCRIPTOR:  # The kernel then looks up a name for each file, not a path.
+                    place = descriptor = os.open(place, _DIRECTORY)
+                entries = os.scandir(place)
+            except (OSError, ValueError):
+                continue
+            with entries:
+                for entry in entries:
+                    name = entry.name
+                    try:
+                        if entry.is_file(follow_symlinks=False):
+                            regular[prefix + name] = entry.stat(follow_symlinks=False)
+                        elif not entry.is_dir(follow_symlinks=False):
+                            other[prefix + name] = entry.stat(follow_symlinks=False)
+                        elif name != "__pycache__":
+                            pending.append(prefix + name + "/")
+                    except OSError:
+                        continue
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
     return regular, other
 
 
@@ -63,56 +77,63 @@ def stamps(stats):
 
 
 class Hasher(object):
-    """Digests of many files, over as many threads as the process has processors.
-
-    hashlib releases the interpreter lock for buffers above 2047 bytes, so threads help.
-    """
+    """Digests of many files, shared out to copies of this process."""
 
     def __init__(self, interpreters):
         # Directories whose python a script's first line may name.
         self.interpreters = interpreters
         self._tasks = []
-        self._failure = None
 
-    def add(self, path, done, script=False, blob=None):
+    def add(self, path, done, script=False, size=0, blob=None):
         """Hash *path* later; ``done(sha256 or None, second)`` is called with the result.
 
         *second* is None but for a script whose first line names the interpreter: then it is
         the digest of its :func:`neutral` form; and with *blob*, the name of a hash: then it is
-        the name that git gives to such content.
+        the name that git gives to such content. *size*: in bytes, to share the work out by.
         """
-        self._tasks.append((path, done, script, blob))
+        self._tasks.append((path, done, size, script, blob))
 
     def run(self):
         tasks, self._tasks = self._tasks, []
-        batches = [tasks[i : i + BATCH] for i in range(0, len(tasks), BATCH)]
-        batches.reverse()
-        workers = []
-        for _ in range(min(_processors(), len(batches)) - 1):
-            worker = threading.Thread(target=self._work, args=(batches,), daemon=True)
-            try:
-                worker.start()
-            except RuntimeError:
-                break  # No more threads are to be had: fewer do the same work.
-            workers.append(worker)
-        self._work(batches)
-        for worker in workers:
-            worker.join()
-        if self._failure is not None:
-            raise self._failure
+        batches = _batches(tasks)
+        copies = min(workers.processors(), len(batches) // 2)
+        buffer = bytearray(BUFFER)  # Each copy gets one of its own by writing to it.
 
-    def _work(self, batches):
-        try:
-            buffer = bytearray(BUFFER)
-            while batches:
-                try:
-                    batch = batches.pop()
-                except IndexError:
-                    return
-                for path, done, script, blob in batch:
-                    done(*digests(path, buffer, self.interpreters if script else None, blob))
-        except Exception as error:  # A thread's failure must not pass for missing files.
-            self._failure = error
+        def work(number):
+            return self._work(batches[number], buffer)
+
+        shared = workers.share(len(batches), work, copies)
+        for number, batch in enumerate(batches):
+            results = shared.get(number) or work(number)
+            for (_, done, _, _, _), result in zip(batch, results):  # noqa: B905
+                done(*result)
+
+    def _work(self, batch, buffer):
+        return [
+            digests(path, buffer, self.interpreters if script else None, blob)
+            for path, _, _, script, blob in batch
+        ]
+
+
+def _batches(tasks):
+    """The tasks in batches of like cost, in their order: neighbours lie in one directory.
+
+    But the costliest come first: who begins last should not have most to do.
+    """
+    cost = sum(task[2] for task in tasks) + OPENING * len(tasks)
+    enough = max(BATCH, 2 * cost // workers.MOST)
+    batches, costs = [], []  # type: list, list
+    current = enough
+    for task in tasks:
+        if current >= enough:
+            batches.append([])
+            costs.append(0)
+            current = 0
+        batches[-1].append(task)
+        current += task[2] + OPENING
+        costs[-1] = current
+    order = sorted(range(len(batches)), key=costs.__getitem__, reverse=True)
+    return [batches[number] for number in order]
 
 
 def digests(path, buffer, interpreters=None, blob=None):
@@ -127,11 +148,11 @@ def digests(path, buffer, interpreters=None, blob=None):
     except (OSError, ValueError):
         return None, None
     try:
-        st = os.fstat(descriptor)
-        if not stat.S_ISREG(st.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return None, None
-        head = blob and blob_hash(blob, st.st_size)
-        return _digests(descriptor, buffer, interpreters, head)
+        size = status.st_size
+        return _digests(descriptor, size, buffer, interpreters, blob and blob_hash(blob, size))
     except OSError:
         return None, None
     finally:
@@ -148,7 +169,7 @@ def blob_hash(algorithm, size):
     return digest
 
 
-def _digests(descriptor, buffer, interpreters, bare=None):
+def _digests(descriptor, size, buffer, interpreters, bare=None):
     view = memoryview(buffer)
     count = os.readv(descriptor, (buffer,))
     plain = hashlib.sha256(view[:count])
@@ -160,9 +181,11 @@ def _digests(descriptor, buffer, interpreters, bare=None):
         if changed is not head:
             bare = hashlib.sha256(changed)
             bare.update(view[len(head) : count])
-    # A short read is not the end for certain: only an empty one is.
-    while count:
+    # A short read is not the end for certain: an empty one is, or all that the file has.
+    done = count
+    while count and done != size:
         count = os.readv(descriptor, (buffer,))
+        done += count
         plain.update(view[:count])
         if bare is not None:
             bare.update(view[:count])
@@ -230,13 +253,6 @@ def _after_trampoline(data, interpreters):
     return b"".join(b" " + os.fsencode(word) for word in words[1:-2]) + rest
 
 
-def _processors():
-    try:
-        return max(1, min(16, len(os.sched_getaffinity(0))))
-    except AttributeError:
-        return max(1, min(16, os.cpu_count() or 1))
-
-
 def is_link(st):
     return stat.S_ISLNK(st.st_mode)
 
@@ -251,7 +267,7 @@ def settled(stats):
     By the time of change, which nobody can set: that of modification may lie in the future.
     """
     now = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
-    return all(now - st.st_ctime_ns > SETTLED for st in stats)
+    return not stats or now - max(map(_CTIME, stats)) > SETTLED
 
 
 def digest_of(claim):

@@ -74,6 +74,7 @@ sys.modules["envfreeze_probe.main"].run(R, P)
 MODULES = (
     "",
     ".machine",
+    ".workers",
     ".files",
     ".metadata",
     ".sitepath",

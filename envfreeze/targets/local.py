@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -176,9 +177,17 @@ def observe(
     known = _known(cache, key) if cache is not None and not rehash else {}
     last = _last(cache, key) if cache is not None and not rehash else None
     told = {"known": known, "last": last}
-    observation = _ask(target, environ, told, rehash, meanwhile)
+    ahead = _Ahead(cache, str(last["fingerprint"]), target.python) if cache and last else None
+
+    def while_it_looks() -> None:
+        if ahead is not None:
+            ahead.start()
+        if meanwhile is not None:
+            meanwhile()
+
+    observation = _ask(target, environ, told, rehash, while_it_looks)
     if observation.same is not None and cache is not None:
-        earlier = _earlier(cache, observation.same, target.python)
+        earlier = ahead.result(observation.same) if ahead is not None else None
         if earlier is not None:
             return earlier
         observation = _ask(target, environ, {"known": known}, rehash)
@@ -203,6 +212,25 @@ def _last(cache: Cache, key: str) -> dict[str, object] | None:
     if last is None or not cache.has_note("answers", last.fingerprint):
         return None
     return {"fingerprint": last.fingerprint, "outside": last.outside}
+
+
+class _Ahead:
+    """Reads the kept answer in a thread: most times the probe will say that it still holds."""
+
+    def __init__(self, cache: Cache, fingerprint: str, place: str) -> None:
+        self._fingerprint = fingerprint
+        self._found: Observation | None = None
+
+        def read() -> None:
+            self._found = _earlier(cache, fingerprint, place)
+
+        self._thread = threading.Thread(target=read, daemon=True, name="envfreeze-earlier")
+        self.start = self._thread.start
+
+    def result(self, fingerprint: str) -> Observation | None:
+        """The kept answer, if it is whole and has this fingerprint."""
+        self._thread.join()
+        return self._found if fingerprint == self._fingerprint else None
 
 
 def _earlier(cache: Cache, fingerprint: str, place: str) -> Observation | None:

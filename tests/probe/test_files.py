@@ -19,7 +19,7 @@ from envfreeze.probe import files
 from envfreeze.store import Cache
 from tests.support.environments import Environment, claim, plain_environ
 from tests.support.fakeindex import make_wheel
-from tests.support.pythons import newest
+from tests.support.pythons import newest, parameters
 
 HERE = frozenset({"/v/bin", "/a b/bin", '/it\'s "x"/bin'})
 
@@ -146,30 +146,59 @@ def test_digests_at_the_edges_of_the_buffer(size: int, tmp_path: Path) -> None:
     assert digest == hashlib.sha256(data).hexdigest()
 
 
-def test_the_hasher_needs_no_second_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(files.threading.Thread, "start", refuse)
+def test_every_file_gets_its_own_digest(tmp_path: Path) -> None:
+    """In their order again, though the costliest are read first."""
     found: dict[int, str | None] = {}
     hasher = files.Hasher(frozenset())
-    for number in range(files.BATCH * 3):
-        (tmp_path / str(number)).write_bytes(b"x")
-        hasher.add(str(tmp_path / str(number)), lambda d, _, n=number: found.update({n: d}))
+    for number in range(500):
+        data = str(number).encode() * (number % 7)
+        (tmp_path / str(number)).write_bytes(data)
+        hasher.add(
+            str(tmp_path / str(number)),
+            lambda digest, _, n=number: found.update({n: digest}),
+            size=1 << (number % 24),
+        )
     hasher.run()
-    assert set(found.values()) == {hashlib.sha256(b"x").hexdigest()}
-    assert len(found) == files.BATCH * 3
+    assert found == {n: hashlib.sha256(str(n).encode() * (n % 7)).hexdigest() for n in range(500)}
 
 
-def test_a_failure_in_a_thread_is_a_failure(tmp_path: Path) -> None:
+@given(st.lists(st.integers(min_value=0, max_value=1 << 32), max_size=200))
+def test_batches_hold_every_task_once(sizes: list[int]) -> None:
+    tasks = [(str(number), None, False, size) for number, size in enumerate(sizes)]
+    batches = files._batches(tasks)
+    assert sorted(task for batch in batches for task in batch) == sorted(tasks)
+    assert len(batches) <= files.workers.MOST
+    costs = [sum(task[3] + files.OPENING for task in batch) for batch in batches]
+    assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.parametrize("python", parameters())
+def test_copies_hash_what_one_process_would(python: Path, tmp_path: Path) -> None:
+    """In the probe, which has one thread."""
+    env = Environment.make(python, tmp_path / "env")
+    members = {f"many/f{n}.bin": os.urandom(1 << 20) for n in range(24)}
+    env.install("many", files=members)
+    found = {row.path: row for row in env.dist("many").rows or ()}
+    for name, data in members.items():
+        assert found[name].sha256 == hashlib.sha256(data).hexdigest()
+        assert found[name].claim is None
+
+
+def test_a_failure_is_a_failure(tmp_path: Path) -> None:
     def explode(digest: str, _: object) -> None:
         raise ValueError(digest)
 
     hasher = files.Hasher(frozenset())
-    for _ in range(files.BATCH * 3):
-        hasher.add(str(tmp_path / "gone"), explode)
+    hasher.add(str(tmp_path / "gone"), explode)
     with pytest.raises(ValueError, match="None"):
         hasher.run()
+
+
+def test_a_file_that_grows_is_read_to_its_end(tmp_path: Path) -> None:
+    """Some say that they are empty and are not, as those below /proc."""
+    text = Path("/proc/self/limits").read_bytes()
+    found = files.digests("/proc/self/limits", bytearray(64))[0]
+    assert found == hashlib.sha256(text).hexdigest()
 
 
 def test_walk(tmp_path: Path) -> None:
@@ -181,7 +210,11 @@ def test_walk(tmp_path: Path) -> None:
     regular, other = files.walk(str(tmp_path))
     assert list(regular) == ["a/b.py"]
     assert sorted(other) == ["fifo", "link"]
-    assert files.walk(str(tmp_path / "gone")) == ({}, {})
+    assert regular["a/b.py"] == (tmp_path / "a/b.py").stat()
+    (tmp_path / "top").symlink_to(tmp_path)
+    assert list(files.walk(str(tmp_path / "top"))[0]) == ["a/b.py"]
+    for nothing in ("gone", "a/b.py", "fifo", "a\0b"):
+        assert files.walk(str(tmp_path / nothing)) == ({}, {})
 
 
 @pytest.mark.parametrize("change", ["content", "mode", "mtime", "replace"])
