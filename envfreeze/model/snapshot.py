@@ -21,7 +21,7 @@ else: such a row is named and never read.
 """
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One file that a distribution owns, as RECORD names it and as the disk has it."""
 
     scheme: Scheme
@@ -66,7 +66,7 @@ class Dist(msgspec.Struct, frozen=True, kw_only=True):
     """Each ``Requires-Dist``, raw; of an egg-info without them, its requires.txt as such lines."""
 
 
-class LooseFile(msgspec.Struct, frozen=True, array_like=True):
+class LooseFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A file in a site directory that no distribution's RECORD owns."""
 
     path: str

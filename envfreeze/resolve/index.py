@@ -98,7 +98,8 @@ def split_wheel_name(filename: str) -> WheelName | None:
     return WheelName("-".join(head[:-1]), head[-1], build, python, abi, platform)
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, gc=False):
+    # Untracked: a page has thousands, none in a cycle, and the collector looked at each often.
     filename: str
     url: str
     hashes: dict[str, str] = {}

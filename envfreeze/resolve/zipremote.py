@@ -26,6 +26,8 @@ _EOCD = struct.Struct("<4s4H2LH")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _EOCD64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
+_NAMED = struct.Struct("<4s4xH18x3H")
+"""What of ``_CENTRAL`` tells the name, and where the next entry is."""
 _LOCAL = struct.Struct("<4s5H3L2H")
 _U32 = 0xFFFFFFFF
 _U16 = 0xFFFF
@@ -74,7 +76,10 @@ class RemoteZip:
             raise BadZip(f"not a zip: {size} bytes")
         self._tail_start = max(0, size - max(tail, TAIL))
         self._tail = self._fetch(self._tail_start, size)
-        self._members: dict[str, Member] = {}
+        self._shift = 0
+        self._directory = b""
+        self._members: dict[str, int] = {}
+        """Where the entry of each begins in the directory; few of them are ever read."""
         self._doubled: set[str] = set()
         self._read_directory()
 
@@ -106,10 +111,10 @@ class RemoteZip:
     def _member(self, name: str) -> Member:
         if name in self._doubled:
             raise BadZip(f"{name!r} is in there twice")
-        try:
-            return self._members[name]
-        except KeyError:
-            raise BadZip(f"{name!r} is not in there") from None
+        place = self._members.get(name)
+        if place is None:
+            raise BadZip(f"{name!r} is not in there")
+        return _central(name, self._directory, place, self._shift)
 
     def _packed(self, member: Member) -> bytes:
         """4.3.7: the local header has its own lengths, which may differ from the directory's."""
@@ -152,13 +157,15 @@ class RemoteZip:
             raise BadZip(f"it claims {where.entries} members")
         if where.size > MAX_DIRECTORY or where.entries * _CENTRAL.size > where.size:
             raise BadZip(f"a directory of {where.size} bytes for {where.entries} members")
-        block = self._bytes(where.start, where.start + where.size)
+        self._directory = self._bytes(where.start, where.start + where.size)
+        self._shift = where.shift
         position = 0
         for _ in range(where.entries):
-            member, position = _central(block, position, where.shift)
-            if member.name in self._members:
-                self._doubled.add(member.name)
-            self._members[member.name] = member
+            name, following = _named(self._directory, position)
+            if name in self._members:
+                self._doubled.add(name)
+            self._members[name] = position
+            position = following
 
     def _find_directory(self) -> _Directory:
         """4.3.16: the end record is the last one whose comment reaches the end of the file."""
@@ -214,23 +221,29 @@ def _checked(entries: int, size: int, offset: int, end: int) -> _Directory:
     return _Directory(offset + shift, size, entries, shift)
 
 
-def _central(block: bytes, position: int, shift: int) -> tuple[Member, int]:
-    if position + _CENTRAL.size > len(block):
+def _named(block: bytes, position: int) -> tuple[str, int]:
+    """The name of the entry at *position*, and where the next one begins."""
+    start = position + _CENTRAL.size
+    if start > len(block):
         raise BadZip("its directory is cut short")
-    head = _CENTRAL.unpack_from(block, position)
-    if head[0] != b"PK\x01\x02":
+    signature, flags, name_size, extra_size, comment_size = _NAMED.unpack_from(block, position)
+    if signature != b"PK\x01\x02":
         raise BadZip("its directory is damaged")
-    name_end = position + _CENTRAL.size + head[10]
-    extra_end = name_end + head[11]
-    following = extra_end + head[12]
+    following = start + name_size + extra_size + comment_size
     if following > len(block):
         raise BadZip("its directory is cut short")
-    raw = block[position + _CENTRAL.size : name_end]
+    return _decode(block[start : start + name_size], flags), following
+
+
+def _central(name: str, block: bytes, position: int, shift: int) -> Member:
+    """The entry at *position*, which :func:`_named` has looked at."""
+    head = _CENTRAL.unpack_from(block, position)
     packed, size, offset = head[8], head[9], head[16]
     if _U32 in (packed, size, offset):
-        packed, size, offset = _wide_sizes(block[name_end:extra_end], packed, size, offset)
-    member = Member(
-        name=_decode(raw, head[3]),
+        start = position + _CENTRAL.size + head[10]
+        packed, size, offset = _wide_sizes(block[start : start + head[11]], packed, size, offset)
+    return Member(
+        name=name,
         method=head[4],
         flags=head[3],
         crc=head[7],
@@ -238,11 +251,12 @@ def _central(block: bytes, position: int, shift: int) -> tuple[Member, int]:
         size=size,
         offset=offset + shift,
     )
-    return member, following
 
 
 def _decode(raw: bytes, flags: int) -> str:
     """4.4.4, bit 11: UTF-8, else code page 437, as zipfile reads it."""
+    if raw.isascii():  # As nearly all are; the same in either.
+        return raw.decode("ascii")
     if not flags & _UTF8:
         return raw.decode("cp437")
     try:

@@ -246,3 +246,24 @@ def test_too_many_members_are_refused_unread(monkeypatch):
     monkeypatch.setattr(zipremote, "MAX_ENTRIES", 2)
     with pytest.raises(BadZip, match="claims 3 members"):
         Remote(build(MEMBERS)).open()
+
+
+@pytest.mark.parametrize("name", ["ü.py", "日本/x.py", "a.py"])
+def test_a_name_in_either_encoding(name):
+    """zipfile sets bit 11 for what is not ASCII; without it a name is in code page 437."""
+    archive = Remote(build({name: b"1", "b": b"2"})).open()
+    assert archive.names == [name, "b"]
+    assert archive.read(name, 10) == b"1"
+    data = build({"x": b"1"}).replace(b"x", b"\x81")  # in both headers
+    assert Remote(data).open().names == ["ü"]
+
+
+def test_a_damaged_size_spoils_its_own_member_alone():
+    """Entries are taken apart when they are asked for."""
+    data = bytearray(build({"a": b"1", "b": b"2"}))
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = b"\xff" * 4  # "see the zip64 field", and there is none
+    archive = Remote(bytes(data)).open()
+    assert archive.read("b", 10) == b"2"
+    with pytest.raises(BadZip):
+        archive.read("a", 10)
