@@ -62,7 +62,7 @@ class Scripts(object):
         row = [name, None, st.st_size, files.is_executable(st), None]
         self._rows.append((row, full))
         self.outside.append(full)
-        self.hasher.add(full, _setter(row), script=True)
+        self.hasher.add(full, _setter(row), script=True, size=st.st_size)
         return row
 
     def _link(self, name, full):

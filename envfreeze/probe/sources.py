@@ -537,7 +537,7 @@ class Check(object):
                 row[1], self.names[index] = sha256 or None, name or None
             else:
                 place = self.tree.root.real + "/" + row[0]
-                hasher.add(place, self._setter(index), blob=self.blob)
+                hasher.add(place, self._setter(index), size=row[2], blob=self.blob)
 
     def _setter(self, index):
         def done(sha256, name):
