@@ -212,6 +212,7 @@ def packages(draw: st.DrawFn) -> Package:
         requested=draw(st.booleans()),
         direct_url=draw(_maybe(direct_url_text())),
         wrapper_copies=draw(st.dictionaries(names, st.lists(names, max_size=2), max_size=2)),
+        no_wrappers=draw(st.lists(names, max_size=2)),
         yields=draw(st.lists(words, max_size=2)),
     )
     more: dict[str, Any] = (

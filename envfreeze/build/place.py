@@ -328,6 +328,9 @@ class Placement(WheelDestination):
         return _entry(name, *self.sink.put(target, stream, executable=executable))
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
+        if name in self.package.facts.no_wrappers:
+            self._wrappers.add(name)
+            return RecordEntry(name, None, None)
         script, text = Script(name, module, attr, section).generate("/python", "posix")
         data = shebang(self.where.python) + text.removeprefix(b"#!/python")
         self._wrappers.add(script)

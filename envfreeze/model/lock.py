@@ -102,6 +102,9 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     direct_url: str | None = None
     wrapper_copies: dict[str, list[str]] = {}
     """Copies that the installer made of an entry point's script: ``pip = ["pip3.11"]``."""
+    no_wrappers: list[str] = []
+    """Entry points that have no script: pip under Python 3.7 makes no ``easy_install-3.6`` though
+    the wheel names one, and a person may have deleted a script."""
     yields: list[str] = []
     """``scheme/path`` of files that another distribution overwrote: placed by that one. A packed
     wheel does not hold them."""

@@ -323,6 +323,7 @@ class _Packages:
             requested=dist.requested,
             direct_url=self._direct_url(dist),
             wrapper_copies=_wrapper_copies(dist),
+            no_wrappers=_no_wrappers(dist),
             yields=list(item.yields),
         )
 
@@ -409,6 +410,14 @@ def _wrapper_copies(dist: Dist) -> dict[str, list[str]]:
             if original is not None:
                 copies.setdefault(original, []).append(row.path)
     return {name: sorted(copies[name]) for name in sorted(copies)}
+
+
+def _no_wrappers(dist: Dist) -> list[str]:
+    """The entry points whose script is not there."""
+    there = {
+        row.path for row in dist.rows or () if row.scheme == "scripts" and row.size is not None
+    }
+    return sorted(set(dist.wrappers) - there)
 
 
 def _document(direct_url: str | None) -> dict[str, Any]:

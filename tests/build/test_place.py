@@ -103,6 +103,14 @@ def rows(site: Path, info: str = "demo-1.0.dist-info") -> dict[str, tuple[str, s
 # --- where everything goes -----------------------------------------------------------------
 
 
+def test_a_script_that_was_not_there_is_not_made(wheel: Path, env: Path) -> None:
+    envs.install(wheel, env, no_wrappers=["pip"], wrapper_copies={"pip": ["pip3"]})
+    made = {path.name for path in (env / "bin").iterdir()}
+    assert {"pip", "pip3"}.isdisjoint(made)
+    assert "run" in made
+    assert not any(path.endswith("bin/pip") for path in rows(env / envs.SITE))
+
+
 def test_every_kind_of_file(wheel: Path, env: Path) -> None:
     before = set(files(env))
     copies = {"pip": ["pip3", "pip3.11"]}

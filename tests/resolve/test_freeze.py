@@ -472,6 +472,14 @@ def test_copies_of_wrappers(here: Setting) -> None:
     assert left == {"pip": ["pip3.11"]}
 
 
+def test_an_entry_point_without_a_script(here: Setting) -> None:
+    points = "[console_scripts]\none = demo:m\ntwo = demo:m\n"
+    envs.install(here.private("demo", {"demo.py": ""}, entry_points=points), here.env)
+    assert package(here.freeze(offline=True), "demo").facts.no_wrappers == []
+    (here.env / "bin/two").unlink()
+    assert package(here.freeze(offline=True), "demo").facts.no_wrappers == ["two"]
+
+
 def test_a_directory_on_the_path_from_elsewhere(here: Setting) -> None:
     snapshot = envs.look(here.env)
     inside = snapshot.sites[0].path
