@@ -67,10 +67,24 @@ def owned_rows(dist: Dist) -> list[Row]:
 def _is_installers(row: Row, info: str, wrappers: set[str]) -> bool:
     if row.scheme == "site":
         head, _, tail = row.path.partition("/")
-        return (head == info and tail in INSTALLER_FILES) or is_bytecode(row.path)
+        if (head == info and tail in INSTALLER_FILES) or is_bytecode(row.path):
+            return True
+        return is_virtualenv_marker(row, info) or _is_bytecode_in_name(row)
     if row.scheme == "scripts":
         return row.path in wrappers or versioned_wrapper(row.path, wrappers) is not None
     return row.scheme == "outside"
+
+
+def is_virtualenv_marker(row: Row, info: str) -> bool:
+    """Whether *row* is the empty ``pip-26.3.virtualenv`` that virtualenv adds to what it seeds
+    (pypa/virtualenv: ``src/virtualenv/seed/embed/via_app_data/pip_install/base.py``)."""
+    return row.scheme == "site" and row.path == info.removesuffix(".dist-info") + ".virtualenv"
+
+
+def _is_bytecode_in_name(row: Row) -> bool:
+    """virtualenv's RECORD rows of bytecode, which lies elsewhere if anywhere: ``a.cpython-311.pyc``
+    beside the source, and the directories ``__pycache__`` (``pip_install/copy.py`` there)."""
+    return row.size is None and row.claim == "" and row.path.endswith((".pyc", "/__pycache__"))
 
 
 def versioned_wrapper(script: str, wrappers: Iterable[str]) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from envfreeze.model.identity import (
     files_digest,
     interpreter_digest,
+    is_virtualenv_marker,
     normalize,
     owned_rows,
     packages_digest,
@@ -134,6 +135,7 @@ def _sort_site(here: list[Dist], sorter: _Sorter, *, is_first: bool) -> None:
             sorter.loose.append(dist)
         elif position == 0 and _NAME.fullmatch(dist.name) and not _CONTROL.search(dist.version):
             (sorter.live if is_first else sorter.shadowed).append(dist)
+            sorter.extra[dist.site] += _marks(dist)
         else:
             sorter.loose.append(dist)
             sorter.extra[dist.site] += _metadata_files(dist)
@@ -157,6 +159,15 @@ def _owning_site(dist: Dist, owned: dict[str, Site]) -> Site | None:
         if dist.site.startswith(path + os.sep):
             return site
     return None
+
+
+def _marks(dist: Dist) -> list[LooseFile]:
+    """What virtualenv put beside a distribution that it seeded: no wheel has it."""
+    return [
+        LooseFile(row.path, row.sha256, row.size or 0, row.executable, None)
+        for row in dist.rows or ()
+        if is_virtualenv_marker(row, dist.info) and row.sha256
+    ]
 
 
 def _metadata_files(dist: Dist) -> list[LooseFile]:

@@ -73,6 +73,20 @@ def test_what_the_installer_writes_is_outside() -> None:
     assert identity.dist_files(dist(row("a"), row("b", sha256=None))) == [("site/a", "0" * 64)]
 
 
+def test_bytecode_that_virtualenv_names_and_that_is_not_there() -> None:
+    named = Row("site", "x/a.cpython-311.pyc", None, None, False, "")
+    claimed = Row("site", "x/b.cpython-311.pyc", None, None, False, "sha256=x")
+    there = Row("site", "x/c.cpython-311.pyc", "0" * 64, 1, False, "")
+    directory = Row("site", "x/y/__pycache__", None, None, False, "")
+    assert identity.owned_rows(dist(named, claimed, there, directory)) == [claimed, there]
+
+
+def test_the_mark_of_virtualenv_is_not_the_wheels() -> None:
+    mark = Row("site", "x-1.virtualenv", "0" * 64, 0, False, "")
+    other = Row("site", "y-1.virtualenv", "0" * 64, 0, False, "")
+    assert identity.owned_rows(dist(mark, other)) == [other]
+
+
 def test_another_distributions_record_is_content() -> None:
     assert identity.owned_rows(dist(row("y-1.dist-info/RECORD"))) != []
 

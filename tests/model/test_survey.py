@@ -190,3 +190,11 @@ def test_the_same_snapshot_has_the_same_survey(shot: Snapshot) -> None:
     again = msgspec.json.decode(msgspec.json.encode(shot), type=Snapshot)
     assert again == shot
     assert layers_of(again, survey(again)) == layers_of(shot, survey(shot))
+
+
+def test_the_mark_of_virtualenv_comes_back_as_an_unowned_file() -> None:
+    mark = row("pip-26.3.virtualenv")
+    seen = survey(snapshot(dist("pip", "26.3", rows=[row("pip/__init__.py"), mark])))
+    assert [entry.path for entry in seen.sites[0].loose] == ["pip-26.3.virtualenv"]
+    same = survey(snapshot(dist("pip", "26.3", rows=[row("pip/__init__.py")])))
+    assert seen.seen[0].tree == same.seen[0].tree
