@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from tests.support import loops, tally
 from tests.support.cli import envfreeze, ok, run
 from tests.support.engine import docker_engine
+from tests.support.environments import Environment
 
 __all__ = ["docker_engine"]
 
@@ -55,3 +58,21 @@ def lock(env: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("lock") / "env.lock"
     ok(envfreeze("capture", env, "-o", path, env={"ENVFREEZE_CACHE_DIR": str(cache)}))
     return path
+
+
+class WholeWay(Protocol):
+    def __call__(
+        self, title: str, env: Environment, expected: loops.Expected | None = None
+    ) -> loops.Outcome: ...
+
+
+@pytest.fixture
+def whole_way(request: pytest.FixtureRequest, tmp_path: Path) -> WholeWay:
+    """:func:`tests.support.loops.whole_way`, its row noted for the table at the end."""
+
+    def go(title: str, env: Environment, expected: loops.Expected | None = None) -> loops.Outcome:
+        outcome, row = loops.whole_way(env, tmp_path / "way", expected or loops.Expected())
+        request.node.user_properties.append((tally.PROPERTY, tally.values(row.called(title))))
+        return outcome
+
+    return go

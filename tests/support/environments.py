@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,12 @@ def plain_environ(**extra: str) -> dict[str, str]:
 
 @dataclass(kw_only=True)
 class Environment:
-    """A venv under a temporary directory."""
+    """A venv under a temporary directory, or another interpreter with what it sees."""
 
     prefix: Path
     environ: dict[str, str] = field(default_factory=plain_environ)
+    interpreter: Path | None = None
+    """Where it is no venv's; then *prefix* is a directory to work in."""
 
     @classmethod
     def make(cls, base: Path, prefix: Path, *options: str) -> Environment:
@@ -53,6 +56,8 @@ class Environment:
 
     @property
     def python(self) -> Path:
+        if self.interpreter is not None:
+            return self.interpreter
         python = self.prefix / "bin" / "python"
         return python if python.exists() else python.with_name("python3")
 
@@ -63,6 +68,28 @@ class Environment:
 
     def install(self, name: str, version: str = "1.0", **more: object) -> Path:
         return install(self.site, name, version, **more)  # type: ignore[arg-type]
+
+    def pip(self, *arguments: str | Path, wheel: Path | None = None) -> None:
+        """``pip install`` into it: by the tests' own pip, or by an old one out of its *wheel*."""
+        if wheel is None:
+            argv = [sys.executable, "-m", "pip", "--python", self.python]
+        else:
+            argv = [self.python, wheel / "pip"]
+        quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+        self.call(*argv, "install", "--quiet", *arguments, **quiet)
+
+    def call(self, *argv: str | Path, cwd: Path | None = None, **environ: str) -> str:
+        """The output of a program that must succeed, run with the variables of this one."""
+        done = subprocess.run(
+            list(map(str, argv)),
+            env={**self.environ, **environ},
+            cwd=cwd or self.prefix,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def run(self, code: str, *flags: str, cwd: Path | None = None) -> str:
         done = subprocess.run(

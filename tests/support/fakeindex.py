@@ -126,6 +126,8 @@ class Faults:
     truncate_times: int = -1
     gzip: bool = False
     html: bool = False
+    yanked: bool = False
+    """Every file is (PEP 592)."""
     login: tuple[str, str] | None = None
     relative: bool = False
     drop: bool = False
@@ -220,7 +222,7 @@ class FakeIndex:
             "filename": path.name,
             "url": self._url(path),
             "hashes": {} if self.faults.no_hash else {"sha256": self._sha256(path)},
-            "yanked": False,
+            "yanked": self.faults.yanked,
         }
         if not self.faults.no_size:
             entry["size"] = path.stat().st_size + self.faults.wrong_size
@@ -231,7 +233,8 @@ class FakeIndex:
         for path in files:
             fragment = "" if self.faults.no_hash else f"#sha256={self._sha256(path)}"
             href = html.escape(self._url(path) + fragment)
-            lines.append(f'<a href="{href}">{html.escape(path.name)}</a>')
+            yanked = ' data-yanked=""' if self.faults.yanked else ""
+            lines.append(f'<a href="{href}"{yanked}>{html.escape(path.name)}</a>')
         return "\n".join([*lines, "</body></html>"]).encode()
 
 

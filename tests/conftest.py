@@ -1,0 +1,23 @@
+"""What every run has: the table of environments at its end.
+
+It stands here and not in e2e/: the process that prints does not collect the tests under xdist.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support import tally
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    rows = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == tally.PROPERTY
+    ]
+    if rows:
+        terminalreporter.section("environments rebuilt")
+        for line in tally.table(sorted(rows)):
+            terminalreporter.write_line(line)
