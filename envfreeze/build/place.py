@@ -328,13 +328,12 @@ class Placement(WheelDestination):
         return _entry(name, *self.sink.put(target, stream, executable=executable))
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
-        if name in self.package.facts.no_wrappers:
-            self._wrappers.add(name)
-            return RecordEntry(name, None, None)
         script, text = Script(name, module, attr, section).generate("/python", "posix")
         data = shebang(self.where.python) + text.removeprefix(b"#!/python")
         self._wrappers.add(script)
-        entry = self._put(script, self._path("scripts", script), io.BytesIO(data), True)
+        entry = RecordEntry(script, None, None)
+        if name not in self.package.facts.no_wrappers:
+            entry = self._put(script, self._path("scripts", script), io.BytesIO(data), True)
         for copy in self.package.facts.wrapper_copies.get(name, []):
             self._wrappers.add(copy)
             target = self._path("scripts", copy)
