@@ -190,8 +190,18 @@ class CandidateWheel:
             self._zip = None
             return True
         if candidate.size is None:
-            self.candidate = replace(candidate, size=self._http.size(candidate.url))
+            self.candidate = replace(candidate, size=self._size(candidate.sha256))
         return False
+
+    def _size(self, sha256: str) -> int:
+        """Of the copy in the cache, else as the server says; one that does not say sends it all."""
+        path = self._cache.find(sha256)
+        if path is None:
+            try:
+                return self._http.size(self.candidate.url)
+            except RangesUnsupportedError:
+                path = self.fetch()
+        return path.stat().st_size
 
     def record(self, info: str) -> tuple[str, bytes]:
         """``(name of the dist-info directory, content of RECORD)``.

@@ -155,6 +155,18 @@ def test_a_size_that_is_not_given_is_asked_for(directory, server, index, cache, 
     assert proved(prove(install(wheel), index, cache)).size == wheel.stat().st_size
 
 
+def test_a_server_that_tells_no_size_is_downloaded_from_once(directory, server, index, cache):
+    server.faults.no_size = server.faults.no_head = server.faults.no_ranges = True
+    wheel = full(directory)
+    one, two = install(wheel), install(wheel)
+    two = msgspec.structs.replace(two, direct_url="{}")  # Not the proof that is remembered.
+    for dist in (one, two):
+        assert proved(prove(dist, index, cache)).size == wheel.stat().st_size
+    # The first request asks for a byte, and learns that there are no ranges.
+    asked = [path for method, path in server.requests if method == "GET" and "/files/" in path]
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "value"),
     [("wrong_size", 5), ("wrong_size", -5), ("wrong_range", True), ("truncate", 100)],
