@@ -23,6 +23,14 @@ ALLOWED = (
 )
 
 
+# What to do about a finding, where the place of finding has nothing better to say.
+ADVICE = {
+    "not-utf8": "rename it",
+    "outside-row": "reinstall it, if those files are still needed",
+    "unreadable": "capture as a user who may read it",
+}
+
+
 class Machine(object):
     """The machine as a probe sees it; a recorded one has another root and environment."""
 
@@ -63,13 +71,10 @@ class Machine(object):
         data = self.read(path, limit)
         return None if data is None else data.decode("utf-8", "replace")
 
-    def find(self, kind, place, detail="", advice=""):
+    def find(self, kind, place, detail="it could not be read", advice=""):
         """Record something that a person should know."""
-        finding = {"kind": kind, "place": utf8(place)}
-        if detail:
-            finding["detail"] = utf8(detail)
-        if advice:
-            finding["advice"] = advice
+        finding = {"kind": kind, "place": utf8(place), "detail": utf8(detail)}
+        finding["advice"] = advice or ADVICE[kind]
         self.findings.append(finding)
 
 

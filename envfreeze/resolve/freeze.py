@@ -267,7 +267,12 @@ class _Packages:
             sha256 = self._pack(item)
         except ArtifactError as error:
             self.findings.append(
-                Finding(kind="not-packed", place=f"{dist.site}/{dist.info}", detail=str(error))
+                Finding(
+                    kind="not-packed",
+                    place=f"{dist.site}/{dist.info}",
+                    detail=str(error),
+                    advice="capture again when nothing changes it",
+                )
             )
             return None
         name = pack.wheel_name(dist, self._facts)
@@ -301,6 +306,9 @@ class _Packages:
         archive: Artifact | None = None,
         index: str | None = None,
     ) -> Package:
+        if wheel is not None and not pack.is_wheel_name(wheel.filename):
+            # PEP 751 takes no such wheel: ``odd-2004d-py3-none-any.whl``, as old pips installed it.
+            wheel, archive = None, wheel
         return Package(
             name=item.name,
             version=item.dist.version if facts.version is None else None,

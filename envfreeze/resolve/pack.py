@@ -118,6 +118,17 @@ def is_version(text: str) -> bool:
     return True
 
 
+def is_wheel_name(text: str) -> bool:
+    """Whether *text* is a wheel's file name with a version that PEP 440 knows."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    try:
+        parse_wheel_filename(text)
+    except InvalidWheelFilename:
+        return False
+    return True
+
+
 def _compressed_tags(dist: Dist, facts: Interpreter) -> str:
     """The tag set of WHEEL as a file name spells it."""
     triples = [

@@ -472,6 +472,20 @@ def test_copies_of_wrappers(here: Setting) -> None:
     assert left == {"pip": ["pip3.11"]}
 
 
+def test_a_wheel_whose_name_pep_751_would_not_take(here: Setting) -> None:
+    """Old pips installed such wheels, by name and from a directory."""
+    envs.install(make_wheel(here.server.directory, "dated", "2004d", {"d.py": "1"}), here.env)
+    frozen = here.freeze()
+    add_up(frozen)
+    dated = package(frozen, "dated")
+    assert dated.facts.proof == "proved"
+    assert dated.archive is not None
+    assert dated.archive.url == f"{here.server.base}/files/dated-2004d-py3-none-any.whl"
+    frozen = here.freeze(index_url=None, find_links=(str(here.server.directory),))
+    add_up(frozen)
+    assert package(frozen, "dated").artifact.path is not None
+
+
 def test_an_entry_point_without_a_script(here: Setting) -> None:
     points = "[console_scripts]\none = demo:m\ntwo = demo:m\n"
     envs.install(here.private("demo", {"demo.py": ""}, entry_points=points), here.env)
