@@ -69,7 +69,7 @@ def make_wheel(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, content in members.items():
             entry = zipfile.ZipInfo(member, _EPOCH)
-            entry.external_attr = 0o644 << 16
+            entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return path
