@@ -26,6 +26,7 @@ from envfreeze.model.lock import (
     Tool,
     Unproved,
 )
+from envfreeze.model.origin import Origin
 from envfreeze.model.snapshot import (
     Dist,
     Finding,
@@ -199,6 +200,17 @@ def artifacts(draw: st.DrawFn, suffix: str = ".whl") -> Artifact:
     return Artifact(path=f"env.lock.d/{hashes['sha256'][:2]}/{name}", size=size, hashes=hashes)
 
 
+origins = st.builds(
+    Origin,
+    kind=st.sampled_from(["sdist", "archive", "wheel", "directory"]),
+    name=_maybe(names),
+    url=_maybe(st.sampled_from(["https://index.example/a.tar.gz", "file:///srv/a"])),
+    hashes=st.builds(dict, sha256=sha256s),
+    lead=st.booleans(),
+    evidence=words,
+)
+
+
 @st.composite
 def packages(draw: st.DrawFn) -> Package:
     facts = PackageFacts(
@@ -214,6 +226,7 @@ def packages(draw: st.DrawFn) -> Package:
         wrapper_copies=draw(st.dictionaries(names, st.lists(names, max_size=2), max_size=2)),
         no_wrappers=draw(st.lists(names, max_size=2)),
         yields=draw(st.lists(words, max_size=2)),
+        built_from=draw(st.lists(origins, max_size=2)),
     )
     more: dict[str, Any] = (
         {"wheels": [draw(artifacts())]}

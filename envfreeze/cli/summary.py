@@ -89,9 +89,23 @@ def _source(source: SourceTree) -> str:
 
 
 def _counts(captured: Captured) -> str:
+    notes = {"packed": _built_note(captured)}
     return " · ".join(
-        f"{captured.counts[word]} {word}" for word in _ORDER if captured.counts.get(word)
+        f"{captured.counts[word]} {word}{notes.get(word, '')}"
+        for word in _ORDER
+        if captured.counts.get(word)
     )
+
+
+def _built_note(captured: Captured) -> str:
+    """What of the packed distributions was built from source, and so has no public wheel."""
+    built = [p for p in captured.lock.packages if p.facts.proof == "packed" and p.built_here]
+    if not built:
+        return ""
+    kinds = {origin.kind for package in built for origin in package.facts.built_from}
+    what = "built here from sdists" if kinds == {"sdist"} else "built here from source"
+    every = len(built) == captured.counts.get("packed")
+    return f" ({what})" if every else f" ({len(built)} {what})"
 
 
 def _system(captured: Captured) -> str:
@@ -168,6 +182,8 @@ class CaptureReport(msgspec.Struct, kw_only=True):
     target: str
     found: int
     counts: dict[str, int]
+    built_here: int
+    """Of the packed ones, how many were built from source."""
     packed_bytes: int
     problems: list[str]
 
@@ -181,6 +197,7 @@ def capture_json(captured: Captured, output: Path) -> bytes:
         target=captured.target.python,
         found=captured.found,
         counts={word: captured.counts.get(word, 0) for word in _ORDER},
+        built_here=sum(package.built_here for package in captured.lock.packages),
         packed_bytes=captured.packed_bytes,
         problems=captured.problems,
     )

@@ -29,6 +29,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: str | None = None
     files: list[str] = []
     """The files concerned, where they are known."""
+    note: str | None = None
+    """What else is known of it, for a person."""
 
     @property
     def counts(self) -> bool:
@@ -96,7 +98,9 @@ def _item(blank: Change, one: Item, two: Item) -> Change | None:
         return replace(blank, kind="changed", before=one.version, after=two.version)
     if one.tree is not None and two.tree is not None and one.tree != two.tree:
         files = sorted({*one.changed, *two.changed})
-        return replace(blank, kind="content", before=one.version, after=two.version, files=files)
+        note = _built(one.origin, two.origin)
+        blank = replace(blank, before=one.version, after=two.version, note=note)
+        return replace(blank, kind="content", files=files)
     if (one.tree is None) != (two.tree is None):
         return replace(blank, before=one.version)
     if one.proof and two.proof and one.proof != two.proof:
@@ -115,6 +119,13 @@ def _sources(before: View, after: View) -> Iterator[Change]:
                 before=_short(one),
                 after=_short(two),
             )
+
+
+def _built(one: str | None, two: str | None) -> str | None:
+    """Whether the same source was built twice, which need not give the same bytes."""
+    if one is None or two is None:
+        return None
+    return f"built from {one} both times" if one == two else f"built from {one}, then from {two}"
 
 
 def _files(before: View, after: View) -> Iterator[Change]:

@@ -80,6 +80,8 @@ def _layer(changes: list[Change], limit: int) -> list[str]:
     lines = []
     for change in changes[:limit]:
         lines.append(f"  {_MARKS[change.kind]} {line(change.name):<{width}}  {_what(change)}")
+        if change.note:
+            lines.append(f"      {line(change.note)}")
         if change.layer in _WITH_FILES:
             lines += [f"      {line(path)}" for path in change.files[:limit]]
             if len(change.files) > limit:

@@ -25,6 +25,8 @@ class Item:
     """sha256 of the file it is placed from."""
     changed: tuple[str, ...] = ()
     """Files that are not what the side's own RECORD says (edited or missing)."""
+    origin: str | None = None
+    """What it was built from, in a few words that differ where that differs; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,15 @@ def _words(facts: dict[str, object]) -> dict[str, str]:
     return {key: "none" if value is None else str(value) for key, value in facts.items()}
 
 
+def _origin(package: Package) -> str | None:
+    """The archive with its digest, or the commit; a mere lead is nothing to compare."""
+    known = next((origin for origin in package.facts.built_from if not origin.lead), None)
+    if known is None or known.kind == "directory":
+        return None
+    digest = known.hashes.get("sha256")
+    return known.title + (f" (sha256 {digest[:12]})" if digest else "")
+
+
 def of_lock(lock: Lock, title: str) -> View:
     machine = lock.machine
     packages = {package.name: _locked(package) for package in lock.packages}
@@ -120,6 +131,7 @@ def _locked(package: Package) -> Item:
         tree=package.facts.tree,
         proof=package.facts.proof,
         artifact=package.artifact.sha256,
+        origin=_origin(package),
     )
 
 

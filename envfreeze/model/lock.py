@@ -18,6 +18,7 @@ import msgspec
 
 from envfreeze.errors import LockError
 from envfreeze.model import toml
+from envfreeze.model.origin import Origin, origin_problem
 from envfreeze.model.snapshot import Finding, Interpreter, Repository
 from envfreeze.probe import pointers
 
@@ -100,6 +101,8 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     installer: str | None = None
     requested: bool = False
     direct_url: str | None = None
+    built_from: list[Origin] = []
+    """What it was built from, the best known first; no proof of the bytes, which are packed."""
     wrapper_copies: dict[str, list[str]] = {}
     """Copies that the installer made of an entry point's script: ``pip = ["pip3.11"]``."""
     no_wrappers: list[str] = []
@@ -144,6 +147,11 @@ class Package(Kebab, frozen=True, kw_only=True):
     def artifact(self) -> Artifact:
         """The one file that this package is placed from."""
         return self.archive if self.archive is not None else self.wheels[0]
+
+    @property
+    def built_here(self) -> bool:
+        """Whether it was built from source: its bytes are packed, and no public wheel's."""
+        return any(origin.kind != "wheel" for origin in self.facts.built_from)
 
     @property
     def artifacts(self) -> list[Artifact]:
@@ -335,6 +343,7 @@ INLINE = frozenset(
     {
         "archive",
         "artifact",
+        "built-from",
         "edits",
         "files",
         "hashes",
@@ -456,7 +465,10 @@ def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]
         yield from _artifact_problems(package.archive, f"{place}.archive")
     for index, wheel in enumerate(package.wheels):
         yield from _artifact_problems(wheel, f"{place}.wheels[{index}]")
-    facts = package.facts
+    yield from _facts_problems(package.facts, place)
+
+
+def _facts_problems(facts: PackageFacts, place: str) -> Iterator[tuple[str, str]]:
     if not _is_file_name(facts.info):
         yield f"{place}.tool.envfreeze.info", "it is not a file name"
     if facts.patch is not None:
@@ -471,6 +483,10 @@ def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]
             yield f"{place}.tool.envfreeze.edits[{position}] ({edit.path})", problem
     if not all(_is_pointer(key) for key in facts.pointers):
         yield f"{place}.tool.envfreeze.pointers", "one of them cannot name a source tree"
+    for position, origin in enumerate(facts.built_from):
+        problem = origin_problem(origin)
+        if problem:
+            yield f"{place}.tool.envfreeze.built-from[{position}]", problem
     for original, copies in facts.wrapper_copies.items():
         if not all(map(_is_file_name, (original, *copies))):
             yield f"{place}.tool.envfreeze.wrapper-copies", "one of them is not a file name"

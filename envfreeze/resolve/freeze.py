@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -39,7 +38,7 @@ from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.probe import pointers
 from envfreeze.progress import Progress
-from envfreeze.resolve import pack, patches, sources, trees
+from envfreeze.resolve import origins, pack, patches, sources, trees
 from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
@@ -75,6 +74,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
         for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             made.add(item, verdict, shadowed=place >= len(seen.seen))
             advance(1)
+    made.findings += made.tracer.findings
     loose = [s for s in (_loose(s, means, made.layout(s)) for s in seen.sites) if s is not None]
     layers = lock_machine(
         snapshot,
@@ -179,6 +179,7 @@ class _Packages:
         self._means = means
         self._facts = snapshot.interpreter
         spelt = sources.roots(snapshot)
+        self.tracer = origins.Tracer(means.index.settings, means.cache, Accepts(snapshot))
         self._layouts = {
             site.path: pack.layout(site, snapshot.interpreter, spelt) for site in snapshot.sites
         }
@@ -262,6 +263,18 @@ class _Packages:
         return self._package(item, self._package_facts(item, "packed", evidence), wheel=artifact)
 
     def _packed(self, item: Seen, verdict: NotProved) -> Package | None:
+        traced = self.tracer.trace(item.dist, item.yields, verdict.offered)
+        package = None
+        if traced.wheel is not None:
+            with contextlib.suppress(ArtifactError):  # A cache is cleaned at any time.
+                package = self._local(item, traced.wheel)
+        package = package or self._rebuilt(item, _reason(verdict, traced))
+        if package is None or not traced.origins:
+            return package
+        facts = msgspec.structs.replace(package.facts, built_from=traced.origins)
+        return msgspec.structs.replace(package, tool=PackageTool(envfreeze=facts))
+
+    def _rebuilt(self, item: Seen, reason: str) -> Package | None:
         dist = item.dist
         try:
             sha256 = self._pack(item)
@@ -277,7 +290,7 @@ class _Packages:
             return None
         name = pack.wheel_name(dist, self._facts)
         artifact = kept(self._means.cache, self._means.sidecar, sha256, name)
-        evidence = f"rebuilt from the installed files: {printable(verdict.reason)}"
+        evidence = f"rebuilt from the installed files: {printable(reason)}"
         pointing = pack.pointing(dist, self._layouts[dist.site])
         if pointing or _is_editable(dist):
             evidence = "an editable install: its metadata, and what points at its source tree"
@@ -393,6 +406,14 @@ class _Packages:
             )
 
 
+def _reason(verdict: NotProved, traced: origins.Traced) -> str:
+    """Why no public wheel is it; what the installer wrote down says more than "not offered"."""
+    recorded = traced.recorded
+    if recorded is None or recorded.kind == "wheel":
+        return verdict.reason
+    return f"it was built here from {recorded.title} (direct_url.json)"
+
+
 def _unreadable(dist: Dist) -> list[str]:
     """Files that are there (their size is known) and whose bytes nobody could read."""
     return sorted(
@@ -428,19 +449,8 @@ def _no_wrappers(dist: Dist) -> list[str]:
     return sorted(set(dist.wrappers) - there)
 
 
-def _document(direct_url: str | None) -> dict[str, Any]:
-    """direct_url.json as an object; empty where it is none."""
-    import json
-
-    try:
-        document = json.loads(direct_url or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def _is_editable(dist: Dist) -> bool:
-    about = _document(dist.direct_url).get("dir_info")
+    about = origins.document(dist.direct_url).get("dir_info")
     return isinstance(about, dict) and about.get("editable") is True
 
 
@@ -450,26 +460,15 @@ def _without_credentials(direct_url: str | None) -> str | None:
         return None
     import json
 
-    document = _document(direct_url)
+    document = origins.document(direct_url)
     url = document.get("url")
     if not isinstance(url, str):
         # Not what PEP 610 says: whatever it is, it carries no secret on.
         return re.sub(r"(?<=://)[^/?#\s\"']+@", "", direct_url)
-    stripped = _bare_url(url)
+    stripped = origins.bare_url(url)
     if stripped == url:
         return direct_url
     return json.dumps({**document, "url": stripped}, sort_keys=True)
-
-
-def _bare_url(url: str) -> str:
-    """*url* without its secrets. PEP 610 lets ``git@`` and ``${VARIABLE}`` stand: they are none."""
-    from envfreeze.resolve.http import strip_credentials
-
-    match = re.match(r"([A-Za-z0-9+.-]+://)(git|\$\{\w+\}(?::\$\{\w+\})?)@([^@]*)", url)
-    if match is None or match[0] != url:
-        return strip_credentials(url)
-    rest = strip_credentials(match[1] + match[3])
-    return f"{match[1]}{match[2]}@{rest.removeprefix(match[1])}"
 
 
 def _loose(site: Site, means: Means, place: pack.Layout) -> LooseSite | None:

@@ -51,6 +51,9 @@ class IndexSettings:
     timeout: float = _DEFAULT_TIMEOUT
     retries: int = _DEFAULT_RETRIES
     netrc: str | None = None
+    cache_dir: str | None = None
+    """pip's cache; None: switched off."""
+    uv_cache_dir: str | None = None
     notes: tuple[str, ...] = ()
     """What was set aside while reading, one line each."""
 
@@ -121,6 +124,8 @@ def read_settings(
         timeout=_number(options, "timeout", _DEFAULT_TIMEOUT),
         retries=int(_number(options, "retries", _DEFAULT_RETRIES)),
         netrc=_netrc(machine),
+        cache_dir=_cache_dir(options, machine),
+        uv_cache_dir=machine.environ.get("UV_CACHE_DIR") or str(_user_cache(machine) / "uv"),
         notes=tuple(notes),
     )
 
@@ -298,6 +303,18 @@ def _netrc(machine: _Machine) -> str | None:
         if (machine.home / name).is_file():
             return str(machine.home / name)
     return None
+
+
+def _cache_dir(options: dict[str, str], machine: _Machine) -> str | None:
+    """``no-cache-dir`` switches it off, whatever its value (``_handle_no_cache_dir``)."""
+    if "no-cache-dir" in options:
+        return None
+    chosen = options.get("cache-dir")
+    return _expand(chosen, machine) if chosen else str(_user_cache(machine) / "pip")
+
+
+def _user_cache(machine: _Machine) -> Path:
+    return Path(machine.environ.get("XDG_CACHE_HOME") or machine.home / ".cache")
 
 
 # --- the default index -------------------------------------------------------------------

@@ -65,6 +65,8 @@ class NotProved:
     """The wheel that came closest, where only some files differ."""
     differing: tuple[str, ...] = ()
     """``scheme/path`` of what differs from :attr:`nearest`, the first few."""
+    offered: tuple[Candidate, ...] = ()
+    """The release's sources, where no wheel of it could be the one."""
 
 
 Verdict = WheelProof | NotProved
@@ -254,7 +256,7 @@ class Prover:
         if not wheels:
             reason = _nothing(dist, bool(found.wheels), bool(found.sdists))
             silent = "; an index did not answer" if self.index.problems else ""
-            return NotProved(reason=reason + silent)
+            return NotProved(reason=reason + silent, offered=found.sdists)
         return self._try_all(view, wheels, budget)
 
     def _try_all(self, view: Installed, wheels: list[Candidate], budget: Budget) -> Verdict:

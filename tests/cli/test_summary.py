@@ -23,6 +23,7 @@ from envfreeze.model.lock import (
     SystemLayer,
     Unproved,
 )
+from envfreeze.model.origin import Origin
 from envfreeze.model.snapshot import Finding
 from envfreeze.targets.local import LocalTarget
 from envfreeze.workflow import Built, Captured
@@ -156,9 +157,34 @@ def test_json_of_a_capture() -> None:
             "unproved": 0,
             "shadowed": 0,
         },
+        "built_here": 0,
         "packed_bytes": 1_234_567,
         "problems": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (["sdist", "sdist"], "2 packed (built here from sdists)"),
+        (["sdist", "git"], "2 packed (built here from source)"),
+        (["sdist", None], "2 packed (1 built here from sdists)"),
+        (["wheel", None], "2 packed\n"),
+    ],
+)
+def test_what_of_the_packed_was_built_here(kinds: list[Any], said: str) -> None:
+    packages = []
+    for number, kind in enumerate(kinds):
+        made = package(f"p{number}", "packed", "rebuilt")
+        origins = [Origin(kind=kind, evidence="told")] if kind else []
+        facts = msgspec.structs.replace(made.facts, built_from=origins)
+        packages.append(msgspec.structs.replace(made, tool=PackageTool(envfreeze=facts)))
+    found = captured(
+        msgspec.structs.replace(a_lock(), packages=packages), counts={"packed": 2}, found=2
+    )
+    assert said in summary.capture_text(found, Path("env.lock"), 1.0)
+    report = msgspec.json.decode(summary.capture_json(found, Path("env.lock")))
+    assert report["built_here"] == len([kind for kind in kinds if kind not in {None, "wheel"}])
 
 
 def test_what_was_built() -> None:

@@ -188,3 +188,19 @@ def test_what_words_a_lock_has() -> None:
     assert not found.system_whole
     assert found.interpreter["soabi"] == "none"
     assert found.title == "env.lock"
+
+
+def test_the_same_source_built_twice_is_told() -> None:
+    def change(one: str | None, two: str | None) -> str | None:
+        before = of(packages={"a": item("a", tree="t", origin=one)})
+        after = of(packages={"a": item("a", tree="u", origin=two)})
+        [found] = compare(before, after).changes
+        return found.note
+
+    assert change("a-1.tar.gz (sha256 0)", "a-1.tar.gz (sha256 0)") == (
+        "built from a-1.tar.gz (sha256 0) both times"
+    )
+    assert change("git commit 1", "git commit 2") == (
+        "built from git commit 1, then from git commit 2"
+    )
+    assert change(None, "git commit 2") is None

@@ -25,6 +25,7 @@ changes = st.builds(
     before=st.none() | strategies.words,
     after=st.none() | strategies.words,
     files=st.lists(strategies.words, max_size=3),
+    note=st.none() | strategies.words,
 )
 differences = st.builds(
     Difference,
@@ -43,7 +44,8 @@ def test_no_name_can_break_a_line_or_move_the_cursor(difference: Difference) -> 
     files = sum(
         len(c.files) for c in difference.changes if c.layer in {"packages", "shadowed", "sources"}
     )
-    expected = 1 + 2 * len(layers) + len(difference.changes) + files
+    notes = sum(1 for c in difference.changes if c.note)
+    expected = 1 + 2 * len(layers) + len(difference.changes) + files + notes
     assert text.count("\n") == expected
     text.encode("utf-8")
 

@@ -34,8 +34,10 @@ from envfreeze.resolve.pipconf import IndexSettings
 from envfreeze.store import Cache, Sidecar
 from tests.support import envs
 from tests.support.fakeindex import FakeIndex, make_wheel
+from tests.support.sdists import make_sdist
 
 TOKEN = "hunter2"
+SETTINGS = {"index_url", "find_links", "cache_dir"}
 LAYERS = ("interpreter", "packages", "files")
 
 
@@ -73,7 +75,7 @@ class Setting:
         self, *, lock: str = "env.lock", snapshot: Snapshot | None = None, **options: Any
     ) -> Frozen:
         settings: dict[str, Any] = {"index_url": self.server.url, "retries": 0, "timeout": 5}
-        settings |= {k: options.pop(k) for k in list(options) if k in {"index_url", "find_links"}}
+        settings |= {k: options.pop(k) for k in list(options) if k in SETTINGS}
         made = IndexSettings(**settings)
         http = Http(made)
         means = Means(
@@ -337,6 +339,76 @@ def test_a_local_wheel_that_changes_meanwhile(here: Setting) -> None:
         patch.setattr(freeze, "prove_all", then_change)
         with pytest.raises(ArtifactError, match="changed while it was being captured"):
             here.freeze(find_links=links)
+
+
+# --- built here ---------------------------------------------------------------------------
+
+
+def in_pips_cache(here: Setting, name: str) -> Path:
+    """A wheel that pip built from a sdist and keeps in its cache."""
+    wheel = make_wheel(here.tmp / "pip/wheels/aa/bb/cc/dd", name, "1.0", {f"{name}.py": "1"})
+    origin = {"url": f"https://u:{TOKEN}@index.example/{name}-1.0.tar.gz", "archive_info": {}}
+    (wheel.parent / "origin.json").write_text(json.dumps(origin))
+    return wheel
+
+
+def test_what_pip_built_is_kept_as_pip_keeps_it(here: Setting) -> None:
+    wheel = in_pips_cache(here, "demo")
+    envs.install(wheel, here.env)
+    pip = str(here.tmp / "pip")
+    frozen = here.freeze(cache_dir=pip)
+    add_up(frozen)
+    found = package(frozen, "demo")
+    assert found.facts.proof == "packed"
+    assert found.artifact.sha256 == envs.sha256(wheel.read_bytes())
+    assert found.facts.evidence.startswith("kept: 3 files equal the RECORD of demo-1.0-")
+    assert [o.url for o in found.facts.built_from] == ["https://index.example/demo-1.0.tar.gz"]
+    assert TOKEN not in model.dumps(frozen.lock)
+    again = envs.look(rebuilt(here, frozen))
+    same = compare(view.of_lock(frozen.lock, "l"), view.of_snapshot(again, "s"), LAYERS)
+    assert same.equal, same.changes
+    assert here.freeze(cache_dir=pip, offline=True).lock == frozen.lock
+    unpacked = here.freeze(cache_dir=pip, pack=False).lock
+    assert [u.name for u in unpacked.machine.unproved] == ["demo"]
+    # Where it lies does not make it another environment.
+    assert unpacked.machine.id == frozen.lock.machine.id
+
+
+def test_a_cache_that_is_emptied_meanwhile(here: Setting) -> None:
+    wheel = in_pips_cache(here, "demo")
+    envs.install(wheel, here.env)
+    pip = str(here.tmp / "pip")
+    first = here.freeze(cache_dir=pip)
+    here.cache.discard(package(first, "demo").artifact.sha256)
+    wheel.unlink()
+    again = package(here.freeze(cache_dir=pip), "demo")
+    assert again.facts.evidence.startswith("rebuilt from the installed files")
+    assert again.facts.built_from == []
+
+
+def test_a_release_that_is_offered_as_source_only(here: Setting) -> None:
+    envs.install(here.private("demo", {"demo.py": "1"}), here.env)
+    sdist = make_sdist(here.server.directory, "demo", "1.0", {"demo.py": "1"})
+    frozen = here.freeze()
+    add_up(frozen)
+    [lead] = package(frozen, "demo").facts.built_from
+    assert (lead.kind, lead.lead) == ("sdist", True)
+    assert lead.url == f"{here.server.base}/files/{sdist.name}"
+    assert lead.hashes == {"sha256": envs.sha256(sdist.read_bytes())}
+
+
+def test_an_installed_sdist_tells_its_hash(here: Setting) -> None:
+    digest = "ab" * 32
+    url = {"url": f"https://u:{TOKEN}@x.example/demo-1.0.zip", "archive_info": {}}
+    url["archive_info"] = {"hashes": {"sha256": digest}}
+    envs.install(here.private("demo", {"demo.py": "1"}), here.env, direct_url=json.dumps(url))
+    found = package(here.freeze(), "demo").facts
+    assert [(o.url, o.hashes) for o in found.built_from] == [
+        ("https://x.example/demo-1.0.zip", {"sha256": digest})
+    ]
+    assert found.evidence == (
+        "rebuilt from the installed files: it was built here from demo-1.0.zip (direct_url.json)"
+    )
 
 
 # --- direct_url.json -----------------------------------------------------------------------

@@ -268,3 +268,20 @@ def test_the_pip_beside_us_is_read_and_not_imported(tmp_path):
     url = default_index([], root=tmp_path)
     assert url is not None
     assert url.endswith("/simple")
+
+
+def test_the_caches(tmp_path, read):
+    assert read().cache_dir == str(tmp_path / "home/.cache/pip")
+    assert read().uv_cache_dir == str(tmp_path / "home/.cache/uv")
+    xdg = read({"XDG_CACHE_HOME": "/xdg"})
+    assert (xdg.cache_dir, xdg.uv_cache_dir) == ("/xdg/pip", "/xdg/uv")
+    assert read({"PIP_CACHE_DIR": "/c", "UV_CACHE_DIR": "/u"}).cache_dir == "/c"
+    assert read({"UV_CACHE_DIR": "/u"}).uv_cache_dir == "/u"
+    write(tmp_path / "etc/pip.conf", "[global]\ncache-dir = ~/mine\n")
+    (tmp_path / "home/mine").mkdir()
+    assert read().cache_dir == str(tmp_path / "home/mine")
+
+
+@pytest.mark.parametrize("value", ["1", "off", "false"])
+def test_no_cache_means_none_whatever_its_value(read, value):
+    assert read({"PIP_NO_CACHE_DIR": value}).cache_dir is None
