@@ -1,7 +1,8 @@
 """The only HTTP: pages, byte ranges and whole files, of ``http:``, ``https:`` and ``file:`` URLs.
 
-Credentials come from the settings' URLs and from netrc, as for pip ("Authentication"). They
-go to the origin they belong to and to nobody else, and no message names them.
+Credentials come from the settings' URLs, from netrc and, once a server has answered 401, from
+keyring, as for pip ("Authentication"). They go to the origin they belong to and to nobody else,
+and no message names them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import make_headers
 
 from envfreeze.errors import ArtifactError, IndexUnavailableError
+from envfreeze.resolve.keyrings import Keyring, Login
 from envfreeze.resolve.pipconf import IndexSettings, without_userinfo
 
 PAGE_LIMIT = 256 << 20
@@ -179,7 +181,7 @@ class Http:
             if answer.status in {404, 410}:
                 return None
             if answer.status != 200:
-                raise _refusal(url, answer.status)
+                raise self._refusal(url, answer.status)
             with _broken_answers(url):
                 body = _read_page(answer, url)
             kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -207,7 +209,7 @@ class Http:
                     hint="The whole file is downloaded instead.",
                 )
             if answer.status != 206:
-                raise _refusal(url, answer.status)
+                raise self._refusal(url, answer.status)
             _check_content_range(answer.headers.get("Content-Range", ""), (start, end), url)
             with _broken_answers(url):
                 data = answer.read(end - start + 1, decode_content=False)
@@ -231,7 +233,7 @@ class Http:
             return int(length)
         if status == 200 or status in _NO_RANGES:
             return self._size_by_range(url)
-        raise _refusal(url, status)
+        raise self._refusal(url, status)
 
     def _size_by_range(self, url: str) -> int:
         headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
@@ -243,7 +245,7 @@ class Http:
                 return int(total)
             if answer.status in {200, 206}:
                 raise RangesUnsupportedError(f"{redact(url)}: the server does not tell its size")
-            raise _refusal(url, answer.status)
+            raise self._refusal(url, answer.status)
 
     def download(self, url: str, writer: Writer, expect_size: int | None = None) -> None:
         """Copy all of *url* into *writer*; goes on where a broken connection stopped."""
@@ -278,7 +280,7 @@ class Http:
                         " cannot go on from there",
                         hint="Try again.",
                     )
-                raise _refusal(url, answer.status)
+                raise self._refusal(url, answer.status)
             if done and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
                 answer.close()
                 raise ArtifactError(f"{redact(url)}: the server sent another range than asked")
@@ -301,7 +303,12 @@ class Http:
         """
         target = url
         for _ in range(6):
-            answer = self._send(method, target, headers)
+            _check_scheme(target)
+            login = self._credentials.find(target)
+            answer = self._send(method, target, headers | _basic(login))
+            if answer.status == 401 and (better := self._credentials.learn(target, login)):
+                _finish(answer)
+                answer = self._send(method, target, headers | _basic(better))
             place = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or not place:
                 try:
@@ -315,22 +322,18 @@ class Http:
             f"{redact(url)} redirects in a circle", hint="Check the index URL in pip's settings."
         )
 
+    def _refusal(self, url: str, status: int) -> IndexUnavailableError:
+        return _refusal(url, status, self._credentials.refused(url) if status == 401 else "")
+
     def _send(self, method: str, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-        scheme = _scheme(url)
-        if scheme not in {"http", "https"}:
-            raise ArtifactError(
-                f"{redact(url)}: {scheme or 'a path'} is not a scheme to fetch from",
-                hint="Use an index that serves http, https or file.",
-            )
         with self._lock:
             self.requests += 1
-        login = self._credentials.find(url)
         bare = without_userinfo(url).partition("#")[0]
         with _network_errors(url):
             return self._manager(bare).request(
                 method,
                 bare,
-                headers=headers | _basic(login),
+                headers=headers,
                 preload_content=False,
                 redirect=False,
             )
@@ -394,8 +397,6 @@ class Http:
 
 # --- credentials -------------------------------------------------------------------------
 
-Login = tuple[str, str]
-
 
 def _scheme(url: str) -> str:
     """The scheme of a URL that urllib can take apart, else nothing."""
@@ -407,36 +408,92 @@ def _scheme(url: str) -> str:
     return parts.scheme
 
 
+def _check_scheme(url: str) -> None:
+    scheme = _scheme(url)
+    if scheme not in {"http", "https"}:
+        raise ArtifactError(
+            f"{redact(url)}: {scheme or 'a path'} is not a scheme to fetch from",
+            hint="Use an index that serves http, https or file.",
+        )
+
+
+_Place = tuple[str, str | None, int | None]
+"""Scheme, host and port: what a login belongs to."""
+
+
+def _place(url: str) -> _Place:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
 class _Credentials:
-    """Who to be, where: the URL's own userinfo, then the index's, then netrc."""
+    """Who to be, where: the URL's own userinfo, the index's, keyring once asked, netrc."""
 
     def __init__(self, settings: IndexSettings) -> None:
+        self._settings = settings
         self._indexes = [
-            (urlsplit(url), login)
+            (_place(url), url)
             for url in (*settings.index_urls, *settings.find_links)
-            if (login := _userinfo(url)) is not None
+            if _scheme(url) in {"http", "https"}
         ]
         self._netrc = _read_netrc(settings.netrc)
+        self._keyring = Keyring(settings)
+        self._learned: dict[_Place, Login] = {}
 
     def find(self, url: str) -> Login | None:
+        configured = self._configured(url)
+        if configured is not None and configured[1]:
+            return configured
+        learned = self._learned.get(_place(url))
+        if learned is not None and (configured is None or configured[0] in {"", learned[0]}):
+            return learned
+        if configured is not None:
+            return configured
+        entry = self._netrc.authenticators(urlsplit(url).hostname or "") if self._netrc else None
+        return (entry[0], entry[2] or "") if entry else None
+
+    def learn(self, url: str, refused: Login | None) -> Login | None:
+        """What keyring has for *url*, where 401 was the answer to *refused*."""
+        configured = self._configured(url)
+        if configured is not None and configured[1]:
+            return None
+        if not is_secure(url, self._settings.trusted_hosts):
+            return None
+        found = self._keyring.find(self._services(url), configured[0] if configured else None)
+        if found is None or found == refused:
+            return None
+        self._learned[_place(url)] = found
+        return found
+
+    def refused(self, url: str) -> str:
+        """What a person can do about a 401."""
+        advice = "The index wants a login: put it into the index URL, netrc or keyring."
+        configured = self._configured(url)
+        if configured is not None and configured[1]:
+            return "The index refuses the login in its URL."
+        if self._learned.get(_place(url)) is not None:
+            return "The index refuses the login that keyring has for it."
+        return advice + (f" ({self._keyring.said})" if self._keyring.said else "")
+
+    def _configured(self, url: str) -> Login | None:
+        """The login in *url*, or in the index that it belongs to; the password may be empty."""
         own = _userinfo(url)
         if own is not None:
             return own
-        parts = urlsplit(url)
-        best: tuple[int, Login] | None = None
-        for index, login in self._indexes:
-            if (index.scheme, index.hostname, index.port) == (
-                parts.scheme,
-                parts.hostname,
-                parts.port,
-            ):
-                common = _common(index.path, parts.path)
-                if best is None or common > best[0]:
-                    best = (common, login)
-        if best is not None:
-            return best[1]
-        entry = self._netrc.authenticators(parts.hostname or "") if self._netrc else None
-        return (entry[0], entry[2] or "") if entry else None
+        logins = [(index, login) for index in self._near(url) if (login := _userinfo(index))]
+        return logins[0][1] if logins else None
+
+    def _near(self, url: str) -> list[str]:
+        """The index URLs at the same place, those first that share the most of the path."""
+        path = urlsplit(url).path
+        here = [index for place, index in self._indexes if place == _place(url)]
+        return sorted(here, key=lambda index: -_common(urlsplit(index).path, path))
+
+    def _services(self, url: str) -> list[str]:
+        """What keyring may know it by: the index, as pip spells it and as configured; the host."""
+        near = [without_userinfo(index) for index in self._near(url)[:1]]
+        names = [f"{index.rstrip('/')}/" for index in near] + near
+        return list(dict.fromkeys([*names, urlsplit(without_userinfo(url)).netloc]))
 
 
 def _read_netrc(path: str | None) -> netrc.netrc | None:
@@ -589,9 +646,9 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _refusal(url: str, status: int) -> IndexUnavailableError:
+def _refusal(url: str, status: int, login: str) -> IndexUnavailableError:
     hints = {
-        401: "The index wants a login: put it into the index URL, or into netrc.",
+        401: login,
         403: "The index refuses this login, or has no such file.",
         404: "The index lists a file that is not there; try again later.",
         407: "The proxy wants a login: put it into the proxy setting of pip.",

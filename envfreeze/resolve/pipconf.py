@@ -26,6 +26,7 @@ _DEFAULT_RETRIES = 5
 _ALIASES = {"pypi-url": "index-url", "default-timeout": "timeout"}
 _TRUE = frozenset({"y", "yes", "t", "true", "on", "1"})
 _FALSE = frozenset({"n", "no", "f", "false", "off", "0"})
+_KEYRINGS = ("auto", "disabled", "import", "subprocess")
 _IGNORED = frozenset({"version", "help"})
 """``PIP_VERSION`` and ``PIP_HELP`` are not options (pip, ``ENV_NAMES_IGNORED``)."""
 
@@ -54,6 +55,12 @@ class IndexSettings:
     cache_dir: str | None = None
     """pip's cache; None: switched off."""
     uv_cache_dir: str | None = None
+    keyring_provider: str = "auto"
+    """``auto``, ``import``, ``subprocess`` or ``disabled``."""
+    keyring_path: str = ""
+    """Where a ``keyring`` is looked for: PATH without the target's own directories."""
+    no_input: bool = False
+    """Nobody is there to unlock a keyring: ``auto`` then asks none."""
     notes: tuple[str, ...] = ()
     """What was set aside while reading, one line each."""
 
@@ -125,6 +132,9 @@ def read_settings(
         retries=int(_number(options, "retries", _DEFAULT_RETRIES)),
         netrc=_netrc(machine),
         cache_dir=_cache_dir(options, machine),
+        keyring_provider=_keyring_provider(options),
+        keyring_path=_keyring_path(machine),
+        no_input=_flag(options, "no-input"),
         uv_cache_dir=machine.environ.get("UV_CACHE_DIR") or str(_user_cache(machine) / "uv"),
         notes=tuple(notes),
     )
@@ -315,6 +325,29 @@ def _cache_dir(options: dict[str, str], machine: _Machine) -> str | None:
 
 def _user_cache(machine: _Machine) -> Path:
     return Path(machine.environ.get("XDG_CACHE_HOME") or machine.home / ".cache")
+
+
+def _keyring_provider(options: dict[str, str]) -> str:
+    chosen = options.get("keyring-provider", "auto")
+    if chosen not in _KEYRINGS:
+        raise UsageError(
+            f"pip's setting keyring-provider is {chosen!r}; there are {', '.join(_KEYRINGS)}",
+            hint="pip config debug shows where it is set.",
+        )
+    return chosen
+
+
+def _keyring_path(machine: _Machine) -> str:
+    """PATH without what lies in the target: a capture runs none of its packages."""
+    places = [place for place in machine.environ.get("PATH", "").split(os.pathsep) if place]
+    if machine.prefix is None:
+        return os.pathsep.join(places)
+    own = os.path.realpath(machine.prefix)
+    return os.pathsep.join(
+        place
+        for place in places
+        if Path(place).is_absolute() and not f"{os.path.realpath(place)}/".startswith(f"{own}/")
+    )
 
 
 # --- the default index -------------------------------------------------------------------

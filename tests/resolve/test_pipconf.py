@@ -285,3 +285,23 @@ def test_the_caches(tmp_path, read):
 @pytest.mark.parametrize("value", ["1", "off", "false"])
 def test_no_cache_means_none_whatever_its_value(read, value):
     assert read({"PIP_NO_CACHE_DIR": value}).cache_dir is None
+
+
+def test_the_keyring(tmp_path, read):
+    assert read().keyring_provider == "auto"
+    assert not read().no_input
+    assert read({"PIP_KEYRING_PROVIDER": "subprocess"}).keyring_provider == "subprocess"
+    assert read({"PIP_NO_INPUT": "1"}).no_input
+    write(tmp_path / "etc/pip.conf", "[global]\nkeyring_provider = disabled\n")
+    assert read().keyring_provider == "disabled"
+    with pytest.raises(UsageError, match="keyring-provider is 'magic'; there are auto"):
+        read({"PIP_KEYRING_PROVIDER": "magic"})
+
+
+def test_the_targets_own_keyring_is_not_run(tmp_path, read):
+    prefix = tmp_path / "env"
+    (prefix / "bin").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(prefix / "bin")
+    path = os.pathsep.join([f"{prefix}/bin", str(tmp_path / "link"), "", "bin", "/usr/bin"])
+    assert read({"PATH": path}, prefix=prefix).keyring_path == "/usr/bin"
+    assert read({"PATH": path}, prefix=tmp_path / "en").keyring_path.count(os.pathsep) == 2
