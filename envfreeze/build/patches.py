@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,8 @@ from envfreeze.resolve.patches import (
     apply_hunks,
     parse,
 )
+from envfreeze.resolve.zipremote import BadZip
+from envfreeze.resolve.zips import DAMAGE, open_zip
 from envfreeze.store import CHUNK
 
 _HINT = "Do not build from this lock; capture again."
@@ -60,11 +61,10 @@ class Patches:
         self._hunks: dict[str, list[Hunk]] = {}
         try:
             if archive is not None:
-                self._zip = zipfile.ZipFile(archive)
-                _check_methods(self._zip)
+                self._zip = open_zip(archive)
             self._hunks = self._parse()
             self._check_names()
-        except (zipfile.BadZipFile, *_DAMAGE) as error:
+        except (BadZip, *DAMAGE) as error:
             self.close()
             raise ArtifactError(f"{archive} is not a whole zip: {error}", hint=_HINT) from error
         except BaseException:
@@ -124,7 +124,7 @@ class Patches:
             with self._open(name) as stream:
                 _check(edit.path, "the archive", edit.after, _digest(stream))
             return self._open(name)
-        except (zipfile.BadZipFile, *_DAMAGE) as error:
+        except DAMAGE as error:
             raise ArtifactError(f"{name} of {edit.path} is damaged: {error}") from error
 
     def _open(self, name: str) -> IO[bytes]:
@@ -157,17 +157,6 @@ class Patches:
                 raise LockError(f"{what} {said} {odd!r}, against the lock", hint=_HINT)
         if len(held) != len(set(held)):
             raise LockError("its archive holds a file twice", hint=_HINT)
-
-
-_DAMAGE = (EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, zlib.error)
-"""What zipfile raises at an archive that is none."""
-
-
-def _check_methods(archive: zipfile.ZipFile) -> None:
-    """Other methods are not ours, and some of them take as much memory as the file says."""
-    for member in archive.infolist():
-        if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise LockError(f"{member.filename!r} is packed by an unknown method", hint=_HINT)
 
 
 def _by_path(edits: Iterable[Edit]) -> dict[str, Edit]:

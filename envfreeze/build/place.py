@@ -34,7 +34,7 @@ from typing import IO, Any, BinaryIO, Protocol, cast
 from installer import install
 from installer.destinations import WheelDestination
 from installer.exceptions import InstallerError
-from installer.records import Hash, RecordEntry
+from installer.records import Hash, InvalidRecordEntry, RecordEntry
 from installer.scripts import Script
 from installer.sources import WheelContentElement, WheelSource
 from installer.utils import Scheme, construct_record_file
@@ -51,6 +51,7 @@ from envfreeze.model.lock import (
     is_inside,
 )
 from envfreeze.probe import pointers
+from envfreeze.resolve import tars, zips
 from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
 from envfreeze.resolve.pack import is_made_up
 from envfreeze.store import CHUNK, disk_errors
@@ -416,6 +417,11 @@ _RESTORED = frozenset({"INSTALLER", "REQUESTED", "direct_url.json"})
 """What the lock says of a metadata directory: never taken from a wheel."""
 
 
+_SMALL = 4 << 20
+"""Bytes of WHEEL and entry_points.txt, which are read whole."""
+RECORD_LIMIT = 64 << 20
+
+
 class _Source(WheelSource):
     """A wheel, its metadata directory called as it was where it was installed.
 
@@ -455,13 +461,16 @@ class _Source(WheelSource):
     def read_dist_info(self, filename: str) -> str:
         if filename == "WHEEL":
             return self._wheel()
-        text = self._archive.read(f"{self._spelt}/{filename}").decode("utf-8")
+        text = self._read(f"{self._spelt}/{filename}").decode("utf-8")
         return _scripts_only(text) if filename == "entry_points.txt" else text
+
+    def _read(self, name: str, limit: int = _SMALL) -> bytes:
+        return zips.read(self._archive, name, limit)
 
     def _wheel(self) -> str:
         """What ``installer`` asks of WHEEL. purelib and platlib are one directory here."""
         name = f"{self._spelt}/WHEEL"
-        text = self._archive.read(name).decode("utf-8", "replace") if name in self._names else ""
+        text = self._read(name).decode("utf-8", "replace") if name in self._names else ""
         version = re.search(r"^Wheel-Version:\s*(\d+)", text, re.MULTILINE | re.IGNORECASE)
         if version is not None and version[1] != "1":
             raise ArtifactError(f"it is a wheel of version {version[1]}; only 1 is known")
@@ -477,8 +486,14 @@ class _Source(WheelSource):
             if path is None or "__pycache__" in path.split("/")[:-1]:
                 continue
             mode = member.external_attr >> 16
-            with self._archive.open(member) as stream:
+            with self._open(member) as stream:
                 yield (path, "", ""), cast("BinaryIO", stream), bool(mode & 0o111)
+
+    def _open(self, member: zipfile.ZipInfo) -> IO[bytes]:
+        try:
+            return self._archive.open(member)
+        except OSError as error:
+            raise ArtifactError(f"{member.filename!r} is damaged: {error}") from error
 
     def _as_installed(self, name: str) -> str | None:
         """Where a member goes, in the spelling of the installed metadata; None: nowhere."""
@@ -486,7 +501,7 @@ class _Source(WheelSource):
         if name.endswith("/"):
             return None
         if head == self._spelt and mark:
-            if rest in _RESTORED or (rest == "WHEEL" and is_made_up(self._archive.read(name))):
+            if rest in _RESTORED or (rest == "WHEEL" and is_made_up(self._read(name))):
                 return None
             return f"{self._info}/{rest}"
         if head == self._spelt.removesuffix(".dist-info") + ".data" and mark:
@@ -499,8 +514,8 @@ class _Source(WheelSource):
         name = f"{self._spelt}/RECORD"
         if name not in self._names:
             return
-        text = self._archive.read(name).decode("utf-8")
-        for row in csv.reader(text.splitlines()):
+        content = io.BytesIO(self._read(name, RECORD_LIMIT))
+        for row in csv.reader(io.TextIOWrapper(content, "utf-8", newline="")):
             if len(row) < 2 or row[0] in self._names or not row[1].startswith("sha256="):
                 continue
             path = self._as_installed(row[0])
@@ -535,6 +550,7 @@ _DAMAGE = (
     AttributeError,
     EOFError,
     InstallerError,
+    InvalidRecordEntry,
     KeyError,
     RuntimeError,
     ValueError,
@@ -575,7 +591,7 @@ def place_package(
     name = facts.info.removesuffix(".dist-info").partition("-")[0] or normalize(package.name)
     try:
         with (
-            zipfile.ZipFile(wheel) as archive,
+            zips.open_zip(wheel) as archive,
             Patches(facts.edits, patch) as patches,
         ):
             source = _Source(archive, facts)
@@ -620,9 +636,11 @@ def place_loose(site: LooseSite, archive: Path, sink: Sink, schemes: Schemes) ->
     directory = schemes.scripts if site.scheme == "scripts" else schemes.site
     wanted = {entry.path: entry for entry in site.files if entry.link is None}
     links = {entry.path: entry.link for entry in site.files if entry.link is not None}
+    unmet = set(links)
     with _whole(archive):
         for member, stream in _members(archive):
-            if member.name in links and stream is None:
+            if member.name in unmet and stream is None:
+                unmet.remove(member.name)
                 continue
             entry = wanted.pop(member.name, None)
             if entry is None or stream is None:
@@ -669,16 +687,13 @@ def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]
 
     :raises LockError: there is something else in it.
     """
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            if member.issym():
-                yield member, None
-            elif member.isfile():
-                yield member, cast("IO[bytes]", tar.extractfile(member))
-            else:
+    with gzip.open(archive) as packed:
+        for member, stream in tars.members(cast("IO[bytes]", packed)):
+            if stream is None and not member.issym():
                 raise LockError(
                     f"{archive.name} holds {member.name!r}, which is no file and no link"
                 )
+            yield member, stream
 
 
 @contextlib.contextmanager
@@ -686,7 +701,7 @@ def _whole(archive: Path) -> Iterator[None]:
     """:raises ArtifactError: the tar.gz that is read in this block is damaged."""
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except tars.DAMAGE as error:
         raise ArtifactError(f"{archive.name} is not a whole tar.gz: {error}") from error
 
 

@@ -9,7 +9,6 @@ before anybody acts on it.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -21,11 +20,6 @@ from envfreeze.model import toml
 from envfreeze.model.origin import Origin, origin_problem
 from envfreeze.model.snapshot import Finding, Interpreter, Repository
 from envfreeze.probe import pointers
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SCHEMA = 1
 LOCK_VERSION = "1.0"
@@ -364,9 +358,10 @@ def dumps(lock: Lock) -> str:
 def parse(text: str) -> dict[str, Any]:
     """The TOML document as plain values.
 
-    :raises tomllib.TOMLDecodeError: it is not TOML.
+    :raises ValueError: it is not TOML, or holds a number of thousands of digits.
+    :raises RecursionError: it is nested without end.
     """
-    return tomllib.loads(text)
+    return toml.load(text)
 
 
 def loads(text: str, *, source: str = "lock") -> Lock:
@@ -377,7 +372,7 @@ def loads(text: str, *, source: str = "lock") -> Lock:
     """
     try:
         document = parse(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise LockError(
             f"{source} is not TOML: {error}",
             hint="It may have been cut short; restore it from version control or capture again.",

@@ -7,9 +7,16 @@ writes exactly what :func:`envfreeze.model.lock.dumps` needs. Source: TOML 1.0.0
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_MOST_PARTS = 32
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = {
     '"': '\\"',
@@ -23,6 +30,32 @@ _ESCAPES = {
 _SPECIAL = re.compile(
     r'["\\\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]'
 )
+
+
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')"""
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"""'
+    r"|'''.*?'''"
+    rf"|(?P<long>{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{_MOST_PARTS}}})"
+    rf"|{_PART}|#[^\n]*",
+    re.DOTALL,
+)
+
+
+def load(text: str) -> dict[str, Any]:
+    """The document *text* as plain values.
+
+    :mod:`tomllib` needs the square of a dotted key's parts, in time and memory: 18 KB of them
+    took 300 MB. Ours have four.
+
+    :raises ValueError: not TOML, a number of thousands of digits, a key of too many parts.
+    :raises RecursionError: it is nested without end.
+    """
+    if any(line.count(".") >= _MOST_PARTS for line in text.splitlines()):
+        for token in _TOKEN.finditer(text):
+            if token["long"]:
+                raise ValueError(f"a key of more than {_MOST_PARTS} parts")
+    return tomllib.loads(text)
 
 
 def dump(document: Mapping[str, Any], inline: frozenset[str]) -> str:

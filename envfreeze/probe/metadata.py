@@ -9,12 +9,22 @@ import io
 import re
 
 MAX_ROWS = 1_000_000
+# Characters of a file that are looked at: headers come first, and nobody writes so many.
+MAX_HEADERS = 1 << 22
+MAX_REQUIRES = 1 << 20
+
+
+def _lines(text):
+    """``text.splitlines()``, one at a time: millions of empty lines are a lot of memory."""
+    for piece in io.StringIO(text, newline="\n"):
+        for line in piece.splitlines():
+            yield line
 
 
 def headers(text, wanted):
     """``{lower-case name: [values]}`` of the *wanted* headers before the first blank line."""
     found = {}  # type: dict
-    for line in text.splitlines():
+    for line in _lines(text[:MAX_HEADERS]):
         if not line.strip():
             break
         if line[0] in " \t":
@@ -42,8 +52,8 @@ def core(text):
 def egg_requires(text):
     """requires.txt of an egg-info as lines of Requires-Dist (setuptools: a section is
     ``[extra:marker]``, either part may be missing)."""
-    found, condition = [], ""
-    for line in text.splitlines():
+    found, condition, left = [], "", MAX_REQUIRES
+    for line in _lines(text[:MAX_REQUIRES]):
         line = line.strip()
         if not line or line[0] == "#":
             continue
@@ -54,6 +64,10 @@ def egg_requires(text):
                 parts.append('extra == "%s"' % extra.strip().replace('"', ""))
             condition = "; " + " and ".join(parts) if parts else ""
         else:
+            # A long condition for each of many short lines would make gigabytes.
+            left -= len(line) + len(condition)
+            if left < 0:
+                break
             found.append(line + condition)
     return found
 
@@ -72,7 +86,7 @@ def wrappers(text):
     """Names of the console and gui scripts in entry_points.txt."""
     names = []
     section = None
-    for line in text.splitlines():
+    for line in _lines(text[:MAX_HEADERS]):
         line = line.strip()
         if not line or line[0] in "#;":
             continue
@@ -89,6 +103,8 @@ def record(text):
     A claim is ``algorithm=digest``, or empty. Duplicate rows are kept once, the one with
     a claim first.
     """
+    if text.count("\n") > MAX_ROWS or text.count(",") > 4 * MAX_ROWS:
+        return None
     columns = _plain_columns(text) or _csv_columns(text)
     if columns is None or len(columns[0]) > MAX_ROWS:
         return None

@@ -12,21 +12,33 @@ import lzma
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from envfreeze.resolve.dpkg import Installed, stanzas
 from envfreeze.resolve.rootfs import Root
+from envfreeze.resolve.tars import read, unxz
 
 LISTS = "/var/lib/apt/lists"
 SOURCES = "/etc/apt"
 
 _LIST = re.compile(r"(?P<stem>.+_Packages)(?:\.(?P<packing>lz4|gz|xz|bz2|zst))?")
 _TOOLS = {"lz4": ["lz4", "-dc"], "zst": ["zstd", "-dc"]}
+_UNPACK: dict[str | None, Callable[[IO[bytes]], IO[bytes]]] = {
+    None: lambda file: file,
+    "gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
+    "xz": unxz,
+    "bz2": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
+}
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIZE = re.compile(r"[0-9]{1,18}")
+_LIMIT = 512 << 20
+"""Bytes of one list, unpacked: the largest of Debian and Ubuntu have some eighty million."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +100,12 @@ def _offer(fields: dict[str, str], base: str) -> Offer | None:
     path = fields.get("Filename", "").removeprefix("./")
     digest = fields.get("SHA256", "").lower()
     size = fields.get("Size", "")
-    if not path or ".." in path.split("/") or not _SHA256.fullmatch(digest) or not size.isdigit():
+    if (
+        not path
+        or ".." in path.split("/")
+        or not _SHA256.fullmatch(digest)
+        or not _SIZE.fullmatch(size)
+    ):
         return None
     return Offer(url=f"{base}/{quote(path, safe='/+:@,%')}", size=int(size), sha256=digest)
 
@@ -115,20 +132,39 @@ def _lists(root: Root) -> Iterator[tuple[str, bytes]]:
 
 
 def _unpacked(path: Path, packing: str | None) -> bytes | None:
-    """The text of a list; None when nothing here can unpack it."""
+    """The text of a list; None when nothing here can unpack it, or it is larger than any list."""
     try:
-        if packing in (None, "gz", "xz", "bz2"):
-            data = path.read_bytes()
-            unpack = {"gz": gzip.decompress, "xz": lzma.decompress, "bz2": bz2.decompress}
-            return unpack[packing](data) if packing else data
-        command = [*_TOOLS[packing]]
-        if shutil.which(command[0]) is None:
-            command = [_APT_HELPER, "cat-file"]
-        return subprocess.run(
-            [*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL
-        ).stdout
-    except (OSError, EOFError, lzma.LZMAError, subprocess.CalledProcessError):
+        if packing in _UNPACK:
+            with path.open("rb") as file:
+                data = read(_UNPACK[packing](file), _LIMIT)
+        else:
+            data = _by_tool(path, str(packing))
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, subprocess.CalledProcessError):
         return None
+    return data if len(data) <= _LIMIT else None
+
+
+def _by_tool(path: Path, packing: str) -> bytes:
+    """What a program makes of it, up to a little more than the limit.
+
+    :raises subprocess.CalledProcessError: the program is not content.
+    """
+    command = [*_TOOLS[packing]]
+    if shutil.which(command[0]) is None:
+        command = [_APT_HELPER, "cat-file"]
+    command.append(str(path))
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        data = read(cast("IO[bytes]", process.stdout), _LIMIT)
+        if len(data) > _LIMIT:
+            process.kill()
+        elif process.wait():
+            raise subprocess.CalledProcessError(process.returncode, command)
+    return data
 
 
 # --- sources -----------------------------------------------------------------------------

@@ -6,22 +6,26 @@ Source: deb(5). A .deb is an ``ar`` archive of ``debian-binary``, ``control.tar.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
-import lzma
 import shutil
 import subprocess
 import tarfile
-import zlib
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
+
+from envfreeze.resolve import tars
+from envfreeze.store import CHUNK
 
 HEAD = 128 * 1024
 """How much is read at first: the control part of nearly every package fits."""
 
 _MAX_CONTROL = 32 << 20
+_MAX_FILES = 500_000
 _GLOBAL = b"!<arch>\n"
 _ENTRY = 60
 
@@ -80,77 +84,137 @@ def _part(head: bytes, start: int, size: int) -> _Part:
 
 def unpack(data: bytes, name: str, limit: int = _MAX_CONTROL) -> bytes:
     """*data* of a member, by the ending of its *name*."""
-    kind = name.rpartition(".")[2]
     try:
-        if kind == "tar":
-            return data
-        if kind == "gz":
-            plain = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, limit + 1)
-        elif kind == "xz":
-            plain = lzma.LZMADecompressor().decompress(data, limit + 1)
-        elif kind == "zst":
-            plain = _unzstd(data, limit)
-        else:
-            raise DebError(f"packed as {kind!r}")
-    except (zlib.error, lzma.LZMAError, EOFError) as error:
+        with _unpacked(io.BytesIO(data), name) as stream:
+            plain = tars.read(stream, limit)
+    except (*tars.DAMAGE, OSError) as error:
         raise DebError(f"damaged {name}: {error}") from error
     if len(plain) > limit:
         raise DebError(f"{name} unpacks to more than {limit >> 20} MiB")
     return plain
 
 
-def _unzstd(data: bytes, limit: int) -> bytes:
+@contextlib.contextmanager
+def _unpacked(packed: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """What a member holds, as a stream: only as much is unpacked as is read."""
+    kind = name.rpartition(".")[2]
+    if kind == "tar":
+        yield packed
+    elif kind == "gz":
+        with gzip.GzipFile(fileobj=packed) as stream:
+            yield cast("IO[bytes]", stream)
+    elif kind == "xz":
+        yield tars.unxz(packed)
+    elif kind == "zst":
+        with _unzstd(packed) as stream:
+            yield stream
+    else:
+        raise DebError(f"packed as {kind!r}")
+
+
+@contextlib.contextmanager
+def _unzstd(packed: IO[bytes]) -> Iterator[IO[bytes]]:
     """With the standard library from 3.14 on, else with the tool of that name."""
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        tool = shutil.which("zstd")
-        if tool is None:
-            raise DebError("packed with zstd, and there is no zstd here to unpack it") from None
-        done = subprocess.run([tool, "-dc"], input=data, capture_output=True, check=False)
-        if done.returncode != 0:
-            raise DebError("damaged zstd data") from None
-        return done.stdout[: limit + 1]
-    try:
-        return bytes(zstd.ZstdDecompressor().decompress(data, limit + 1))
-    except zstd.ZstdError as error:
-        raise DebError(f"damaged zstd data: {error}") from error
+        pass
+    else:
+        try:
+            with zstd.ZstdFile(packed) as stream:
+                yield stream
+        except zstd.ZstdError as error:
+            raise DebError(f"damaged zstd data: {error}") from error
+        return
+    tool = shutil.which("zstd")
+    if tool is None:
+        raise DebError("packed with zstd, and there is no zstd here to unpack it")
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(packed, file, CHUNK)
+        file.seek(0)
+        process = subprocess.Popen(
+            [tool, "-dc"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        with process:
+            stream = _Ending(cast("IO[bytes]", process.stdout), process)
+            try:
+                yield cast("IO[bytes]", stream)
+            finally:
+                process.kill()  # It may have more to say than anybody asked for.
+
+
+class _Ending:
+    """The output of a program, whose end counts only if the program is content with it."""
+
+    def __init__(self, stream: IO[bytes], process: subprocess.Popen[bytes]) -> None:
+        self._stream = stream
+        self._process = process
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if len(data) < size and self._process.wait() != 0:
+            raise DebError("damaged zstd data")
+        return data
 
 
 def _files(tar: bytes) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
-            for member in archive:
-                stream = archive.extractfile(member) if member.isreg() else None
-                if stream is not None:
-                    found[member.name.removeprefix("./")] = stream.read()
-    except (tarfile.TarError, EOFError, ValueError) as error:
+        for member, content in tars.members(io.BytesIO(tar)):
+            if content is not None:
+                found[member.name.removeprefix("./")] = content.read()
+    except tars.DAMAGE as error:
         raise DebError(f"damaged control part: {error}") from error
     return found
 
 
+class _Member(io.RawIOBase):
+    """One part of a .deb."""
+
+    def __init__(self, deb: IO[bytes], part: _Part) -> None:
+        self._deb = deb
+        self._left = part.size
+        deb.seek(part.start)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        data = self._deb.read(wanted)
+        self._left -= len(data)
+        return data
+
+
 def data_sums(deb: IO[bytes], size: int) -> dict[str, str]:
-    """Path to md5 of the regular files in a whole .deb, for one that carries no md5sums."""
+    """Path to md5 of the regular files in a whole .deb, for one that carries no md5sums.
+
+    :raises DebError: not a .deb, or packed with something that this machine cannot unpack.
+    """
     deb.seek(0)
     head = deb.read(min(HEAD, size))
     part = _part(head, len(_GLOBAL), size)
     while not part.name.startswith("data.tar"):
         deb.seek(part.start + part.size + part.size % 2)
         part = _part_at(deb, size)
-    deb.seek(part.start)
-    plain = unpack(deb.read(part.size), part.name, 4 << 30)
     sums: dict[str, str] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
-            for member in archive:
-                stream = archive.extractfile(member) if member.isreg() else None
-                if stream is not None:
-                    digest = hashlib.md5(stream.read(), usedforsecurity=False)
-                    sums[member.name.removeprefix("./")] = digest.hexdigest()
-    except (tarfile.TarError, EOFError, ValueError) as error:
+        with _unpacked(cast("IO[bytes]", _Member(deb, part)), part.name) as plain:
+            for member, content in tars.members(plain):
+                if content is not None:
+                    sums[member.name.removeprefix("./")] = _md5(content)
+                if len(sums) > _MAX_FILES:
+                    raise DebError(f"more than {_MAX_FILES} files in it")
+    except (*tars.DAMAGE, OSError) as error:
         raise DebError(f"damaged data part: {error}") from error
     return sums
+
+
+def _md5(content: IO[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _part_at(deb: IO[bytes], size: int) -> _Part:

@@ -17,9 +17,9 @@ from envfreeze.resolve.rootfs import Root
 ADMIN = "/var/lib/dpkg"
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
-_CLAUSE = re.compile(
-    r"\s*(?P<name>[a-z0-9][a-z0-9+.-]*)(?::(?P<arch>[a-z0-9-]+))?"
-    r"\s*(?:\(\s*(?P<op><<|<=|>=|>>|=|<|>)\s*(?P<version>[^\s)]+)\s*\))?\s*"
+_CLAUSE = re.compile(  # Of one without blanks around it: no two runs of blanks may meet.
+    r"(?P<name>[a-z0-9][a-z0-9+.-]*)(?::(?P<arch>[a-z0-9-]+))?"
+    r"(?:\s*\(\s*(?P<op><<|<=|>=|>>|=|<|>)\s*(?P<version>[^\s)]+)\s*\))?"
 )
 
 
@@ -163,7 +163,7 @@ class Dpkg:
     def _satisfier(self, group: str, package: Installed) -> Installed | None:
         """The first alternative that is installed in a version that will do (Policy 7.1)."""
         for clause in group.split("|"):
-            match = _CLAUSE.fullmatch(clause)
+            match = _CLAUSE.fullmatch(clause.strip())
             if match is None:
                 continue
             wanted = (match["op"], match["version"]) if match["op"] else None
@@ -206,16 +206,16 @@ def _text(line: bytes) -> str:
 def stanzas(text: str) -> Iterator[dict[str, str]]:
     """The stanzas of a control file: field to value, continuation lines kept (deb822(5))."""
     for block in re.split(r"\n[ \t]*\n", text):
-        fields: dict[str, str] = {}
+        fields: dict[str, list[str]] = {}
         last = ""
         for line in block.split("\n"):
             if line[:1] in {" ", "\t"} and last:
-                fields[last] += "\n" + line
+                fields[last].append(line)
             elif ":" in line and not line.startswith("#"):
                 last, _, value = line.partition(":")
-                fields[last] = value.strip()
+                fields[last] = [value.strip()]
         if fields:
-            yield fields
+            yield {field: "\n".join(lines) for field, lines in fields.items()}
 
 
 def _installed(text: str) -> Iterator[Installed]:
@@ -244,7 +244,7 @@ def _diversions(root: Root) -> Iterator[Diversion]:
 
 def _provided(field: str) -> Iterator[tuple[str, str | None]]:
     for clause in field.split(","):
-        match = _CLAUSE.fullmatch(clause)
+        match = _CLAUSE.fullmatch(clause.strip())
         if match:
             yield match["name"], match["version"]
 
@@ -274,23 +274,31 @@ def compare(left: str, right: str) -> int:
     return -1 if one < other else 1
 
 
-_Part = list[tuple[list[int], int]]
+_Number = tuple[int, str]
+"""Digits as something that compares like their number, however many they are."""
+_Part = list[tuple[list[int], _Number]]
 
 
-def _parts(version: str) -> tuple[int, _Part, _Part]:
+def _number(digits: str) -> _Number:
+    bare = digits.lstrip("0")
+    return len(bare), bare
+
+
+def _parts(version: str) -> tuple[_Number, _Part, _Part]:
     epoch, colon, rest = version.partition(":")
     if not colon:
         epoch, rest = "0", version
     upstream, dash, revision = rest.rpartition("-")
     if not dash:
         upstream, revision = rest, ""
-    return int(epoch) if epoch.isdigit() else 0, _runs(upstream), _runs(revision)
+    known = epoch if re.fullmatch(r"[0-9]+", epoch) else "0"
+    return _number(known), _runs(upstream), _runs(revision)
 
 
 def _runs(text: str) -> _Part:
     """Alternating non-digits and digits, each run as something that compares."""
     return [
-        ([_weight(char) for char in letters] + [0], int(digits or "0"))
+        ([_weight(char) for char in letters] + [0], _number(digits))
         for letters, digits in re.findall(r"([^0-9]*)([0-9]*)", text)
     ]
 

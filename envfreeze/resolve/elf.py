@@ -24,8 +24,13 @@ from envfreeze.resolve.rootfs import Root
 
 _MAX_TABLE = 1 << 20
 _MAX_STRINGS = 16 << 20
+_MAX_TEXT = 4096
+"""Characters of a path: the kernel takes no longer one."""
+_MAX_NEEDED = 1024
+_MAX_DIRECTORIES = 256
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 14, 15, 29
+_TEXTS = (_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH)
 
 _MACHINES = {3: "i386", 20: "powerpc", 21: "powerpc64", 22: "s390x", 40: "arm", 62: "x86_64"}
 _MACHINES |= {183: "aarch64", 243: "riscv64", 258: "loongarch64"}
@@ -123,10 +128,7 @@ def _parse(file: IO[bytes], head: bytes) -> Needs:
             interp = _read(file, offset, size, 4096).split(b"\0")[0]
     tags = _dynamic(file, segments, end, bits)
     names = _strings(file, segments, tags)
-    texts = {
-        wanted: [_text(names, value) for tag, value in tags if tag == wanted]
-        for wanted in (_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH)
-    }
+    texts = _texts(names, tags)
     return Needs(
         kind=kind,
         soname=next(iter(texts[_DT_SONAME]), None),
@@ -200,15 +202,27 @@ def _strings(
     raise _BadElfError
 
 
-def _text(names: bytes, offset: int) -> str:
-    stop = names.find(b"\0", offset)
-    if stop < 0:
-        raise _BadElfError
-    return os.fsdecode(names[offset:stop])
+def _texts(names: bytes, tags: list[tuple[int, int]]) -> dict[int, list[str]]:
+    """The texts of each of :data:`_TEXTS`, which could all be the same bytes of the table."""
+    found: dict[int, list[str]] = {tag: [] for tag in _TEXTS}
+    allowed = 2 * len(names) + _MAX_TEXT
+    for tag, offset in tags:
+        if tag in found:
+            stop = names.find(b"\0", offset)
+            allowed -= stop - offset
+            if stop < 0 or allowed < 0:
+                raise _BadElfError
+            found[tag].append(os.fsdecode(names[offset:stop]))
+            if len(found[tag]) > _MAX_NEEDED:
+                raise _BadElfError
+    return found
 
 
 def _split(texts: list[str]) -> tuple[str, ...]:
-    return tuple(part for text in texts for part in text.split(":") if part)
+    parts = dict.fromkeys(part for text in texts for part in text.split(":") if part)
+    if len(parts) > _MAX_DIRECTORIES:
+        raise _BadElfError
+    return tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +296,7 @@ class _Loader:
                 found += [text.replace("${LIB}", lib).replace("$LIB", lib) for lib in libs]
             else:
                 found.append(text)
-        return tuple(found)
+        return tuple(text for text in found if len(text) <= _MAX_TEXT)
 
 
 def _default_directories(root: Root, kind: Kind) -> tuple[str, ...]:
@@ -303,10 +317,17 @@ def _default_directories(root: Root, kind: Kind) -> tuple[str, ...]:
 
 
 def _ld_so_conf(root: Root, path: str, depth: int) -> Iterator[str]:
-    """The directories of an ld.so.conf and of what it includes (ldconfig(8))."""
+    """The directories of an ld.so.conf and of what it includes, each file once (ldconfig(8))."""
+    return _included(root, path, depth, set())
+
+
+def _included(root: Root, path: str, depth: int, seen: set[str]) -> Iterator[str]:
+    if path in seen:
+        return
+    seen.add(path)
     try:
         text = Path(root.at(path)).read_text("utf-8", "replace")
-    except OSError:
+    except (OSError, ValueError):
         return
     for raw in text.splitlines():
         line = raw.partition("#")[0].strip()
@@ -314,7 +335,7 @@ def _ld_so_conf(root: Root, path: str, depth: int) -> Iterator[str]:
         if words[:1] == ["include"] and depth > 0:
             for pattern in words[1:]:
                 for name in _glob(root, pattern if pattern[0] == "/" else f"/etc/{pattern}"):
-                    yield from _ld_so_conf(root, name, depth - 1)
+                    yield from _included(root, name, depth - 1, seen)
         elif line.startswith("/"):
             yield line.partition("=")[0].rstrip()
 
@@ -326,7 +347,7 @@ def _glob(root: Root, pattern: str) -> list[str]:
     directory, _, name = pattern.rpartition("/")
     try:
         entries = os.listdir(root.at(directory))  # noqa: PTH208
-    except OSError:
+    except (OSError, ValueError):
         return []
     return [f"{directory}/{entry}" for entry in sorted(fnmatch.filter(entries, name))]
 

@@ -464,7 +464,8 @@ def _without_credentials(direct_url: str | None) -> str | None:
     url = document.get("url")
     if not isinstance(url, str):
         # Not what PEP 610 says: whatever it is, it carries no secret on.
-        return re.sub(r"(?<=://)[^/?#\s\"']+@", "", direct_url)
+        bare = re.sub(r"(?<=:)(\\?/){2}[^\s\"']*@", "//", direct_url)
+        return re.sub(r"(//[^\s\"'?]*)\?[^\s\"']*", r"\1", bare)
     stripped = origins.bare_url(url)
     if stripped == url:
         return direct_url

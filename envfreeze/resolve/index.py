@@ -6,6 +6,7 @@ Source: the "simple repository API" specification of packaging.python.org (PEP 5
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,11 @@ _ENOUGH_FAILURES = 3
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _RELEASE = re.compile(r"[\sv]*(?:[0-9]+!)?([0-9]+(?:\.[0-9]+)*)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]")
+_LONGEST = 255
+"""Characters of a file name: no file system of ours takes more, and nobody could save it."""
+_MOST_TAGS = 1000
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises at JSON that is none, or is nested without end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,10 @@ class WheelName:
 
     @property
     def tags(self) -> frozenset[str]:
-        """Each tag that the compressed set stands for (PEP 425)."""
+        """Each tag that the compressed set stands for (PEP 425); none for a set without measure."""
+        parts = (self.python, self.abi, self.platform)
+        if math.prod(part.count(".") + 1 for part in parts) > _MOST_TAGS:
+            return frozenset()
         return frozenset(
             f"{python}-{abi}-{platform}"
             for python in self.python.split(".")
@@ -222,6 +231,8 @@ class _Wanted:
         self._known: dict[str, bool] = {version: True, _escaped(version): True}
 
     def takes(self, filename: str) -> bool:
+        if len(filename) > _LONGEST:
+            return False
         if filename.endswith(".whl"):
             parts = filename.split("-", 2)
             if len(parts) == 3 and self._is_name(parts[0]):
@@ -272,11 +283,11 @@ def _escaped(version: str) -> str:
 
 
 def _parse_version(text: str) -> object | None:
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     try:
         return Version(text.replace("_", "-") if "+" not in text else text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number.
         return None
 
 
@@ -425,8 +436,12 @@ def _is_archive(filename: str) -> bool:
 
 
 def filename_of(url: str) -> str:
-    """The last segment of a URL's path, decoded. Never use it as a path."""
-    return unquote(urlsplit(url).path.rpartition("/")[2])
+    """The last segment of a URL's path, decoded; empty where it is no URL. Never use it as a
+    path."""
+    try:
+        return unquote(urlsplit(url).path.rpartition("/")[2])
+    except ValueError:
+        return ""
 
 
 # --- pages ---------------------------------------------------------------------------------
@@ -467,12 +482,12 @@ def _json_links(page: Page, takes: Takes) -> Iterator[_Link]:
 def _json_files(page: Page) -> list[_File]:
     try:
         return _decode_page(page.body).files
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         pass
     files = []
     try:
         raw = _decode_raw(page.body).files
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise IndexUnavailableError(
             f"{redact(page.url)} is not JSON of the simple API: {error}",
             hint="Check the index URL in pip's settings; it usually ends with /simple.",
@@ -480,7 +495,7 @@ def _json_files(page: Page) -> list[_File]:
     for item in raw:
         try:
             files.append(_decode_file(item))
-        except (msgspec.DecodeError, RecursionError):  # noqa: PERF203
+        except _UNREADABLE:  # noqa: PERF203
             continue
     return files
 

@@ -109,11 +109,11 @@ def wheel_name(dist: Dist, facts: Interpreter) -> str:
 
 def is_version(text: str) -> bool:
     """Whether *text* is a version that PEP 440 knows."""
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     try:
         Version(text)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than Python takes for a number.
         return False
     return True
 

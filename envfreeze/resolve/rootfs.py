@@ -11,6 +11,7 @@ from pathlib import Path
 
 _MAX_LINKS = 40
 """What Linux follows before it gives up (path_resolution(7))."""
+_MAX_PATH = 4096
 
 
 class Root:
@@ -43,12 +44,18 @@ class Root:
         return os.path.lexists(self.at(path))
 
     def _directory(self, path: str, budget: int) -> str:
-        known = self._directories.get(path)
-        if known is None:
-            known = self._directories[path] = self._follow(path, budget)
-        return known
+        """*path* resolved; from the top down, as a long one would exhaust the stack."""
+        unknown = []
+        while path not in self._directories:
+            unknown.append(path)
+            path = path.rpartition("/")[0] or "/"
+        for each in reversed(unknown):
+            self._directories[each] = self._follow(each, budget)
+        return self._directories[unknown[0] if unknown else path]
 
     def _follow(self, path: str, budget: int) -> str:
+        if len(path) > _MAX_PATH or "\0" in path:
+            return path  # No file is called so: to open it will fail.
         normal = os.path.normpath("/" + path.lstrip("/")) if ".." not in path else path
         head, _, name = normal.rstrip("/").rpartition("/")
         if not name:

@@ -141,6 +141,10 @@ class Question:
         return _read(framed[0], place)
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises at an answer that is none."""
+
+
 class Last(msgspec.Struct, frozen=True):
     """What a later probe is told, so that it can say that nothing has changed."""
 
@@ -167,7 +171,7 @@ class Observation:
         self._place = place
         try:
             head = msgspec.json.decode(document, type=_Head)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise _no_snapshot(place, error) from error
         self.same = head.same
         """The fingerprint of the earlier answer that still holds; then there is no snapshot."""
@@ -189,7 +193,7 @@ class Observation:
         """:raises TargetError: the answer is not a snapshot."""
         try:
             return msgspec.json.decode(self.document, type=Snapshot)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise _no_snapshot(self._place, error) from error
 
 
@@ -208,7 +212,7 @@ def _read(document: bytes, place: str) -> Observation:
     if not any(word in document[:64] for word in (b'"schema"', b'"same"')):
         try:
             _fail(msgspec.json.decode(document, type=_Failure), place)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise _no_snapshot(place, error) from error
         raise _no_snapshot(place, "it says neither what it saw nor what went wrong")
     observation = Observation(document, place)

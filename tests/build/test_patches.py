@@ -206,7 +206,7 @@ def test_a_method_that_we_do_not_use(tmp_path: Path, method: int) -> None:
     path = tmp_path / "edits.zip"
     with zipfile.ZipFile(path, "w", method) as made:
         made.writestr("patch", MEMBERS["patch"])
-    with pytest.raises(LockError, match="method"):
+    with pytest.raises(ArtifactError, match="method"):
         run([TEXT], path, WHEEL)
 
 

@@ -172,7 +172,12 @@ def pths() -> list[bytes]:
 def diffs() -> list[bytes]:
     one = patches.diff("site/a.py", BEFORE, AFTER)
     other = patches.diff("site/b.py", b"", b"new\n") + patches.diff("site/c.py", b"old", b"")
-    return [BEFORE + SPLIT + one, SPLIT + one + other, b"old" + SPLIT + other, AFTER + SPLIT + AFTER]
+    return [
+        BEFORE + SPLIT + one,
+        SPLIT + one + other,
+        b"old" + SPLIT + other,
+        AFTER + SPLIT + AFTER,
+    ]
 
 
 def patch_archives() -> list[bytes]:
@@ -247,7 +252,9 @@ def apt() -> list[bytes]:
         b"Size: 12\nSHA256: " + b"a" * 64 + b"\n\n"
     )
     line = b"deb [arch=amd64 signed-by=/x] http://u:p@deb.example/debian stable main contrib\n"
-    deb822 = b"Types: deb deb-src\nURIs: http://deb.example/debian\nSuites: stable ./\nEnabled: yes\n"
+    deb822 = (
+        b"Types: deb deb-src\nURIs: http://deb.example/debian\nSuites: stable ./\nEnabled: yes\n"
+    )
     return [line + SPLIT + stanza * 2, deb822 + SPLIT + stanza.replace(b"demo\n", b"other\n")]
 
 

@@ -15,7 +15,10 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.fuzz.harnesses import Harness
 
 MEASURE_EVERY = 16
 """Executions between two whose memory is measured: it takes more than half of the speed."""
@@ -104,7 +107,7 @@ def with_atheris(name: str, into: Path, seconds: int) -> None:
     run = Run(name, into, "atheris")
     corpus, tokens = into / "corpus", into / "tokens"
     corpus.mkdir(exist_ok=True)
-    for number, seed in enumerate(run.harness.seeds()):
+    for number, seed in enumerate(_seeds(run.harness)):
         (corpus / f"seed-{number}").write_bytes(seed)
     from tests.fuzz.mutate import COMMON
 
@@ -116,6 +119,7 @@ def with_atheris(name: str, into: Path, seconds: int) -> None:
         "-rss_limit_mb=2500",
         "-max_len=65536",
         "-reload=0",
+        "-len_control=0",
         "-verbosity=0",
         "-detect_leaks=0",
         f"-dict={tokens}",
@@ -124,6 +128,12 @@ def with_atheris(name: str, into: Path, seconds: int) -> None:
     ]
     atheris.Setup([sys.argv[0], *arguments], run.one)
     atheris.Fuzz()
+
+
+def _seeds(harness: Harness) -> list[bytes]:
+    from tests.fuzz.known import KNOWN
+
+    return [*harness.seeds(), *KNOWN.get(harness.name, list)()]
 
 
 def _escaped(word: bytes) -> str:
@@ -145,7 +155,7 @@ def with_hypothesis(name: str, into: Path, seconds: int) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(mutants(run.harness.seeds(), run.harness.tokens))
+    @given(mutants(_seeds(run.harness), run.harness.tokens))
     def examples(data: bytes) -> None:
         if time.monotonic() > end:
             raise KeyboardInterrupt
