@@ -80,8 +80,9 @@ lint: $(VENV)/.groups ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.groups ## measure a capture beside pip inspect, uv and pip-compile
+bench: $(VENV)/.groups ## measure a capture beside pip inspect, uv, pip-compile and sha256sum
 	$(BIN)/python tests/bench/bench_capture.py --python "$$(command -v "$(BENCH_PYTHON)")"
+	$(BIN)/python tests/bench/bench_targets.py --python "$$(command -v "$(BENCH_PYTHON)")"
 
 clean: ## remove what the others made
 	rm -rf $(VENV) demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -427,26 +427,34 @@ class DistCheck(object):
         if self._known is not None:
             return None
         notable, whole = {}, True
+        claimed = files.digests_of([work[1] for work in self._work])
         for index, (row, claim, full, _) in enumerate(self._work):
-            full = full or self.site.path + "/" + row[1]
             if row[2] is None:
                 whole = False
-                self.site.unread(full)
+                self.site.unread(full or self.site.path + "/" + row[1])
                 continue
-            algorithm, claimed = files.digest_of(claim)
-            if algorithm == "sha256":
-                agrees = claimed == row[2]
+            usual = claim.startswith("sha256=")
+            if usual:
+                agrees = claimed[index] == row[2]
             else:
-                agrees = bool(algorithm) and files.digest_with(algorithm, full) == claimed
+                agrees = self._agrees(row, claim, full)
             if agrees:
                 row[5] = None
             if index in self._neutral:
                 row[2] = self._neutral[index]
-            if index in self._neutral or not agrees or algorithm != "sha256":
+            if index in self._neutral or not agrees or not usual:
                 notable[str(index)] = ("=" if agrees else "") + row[2]
         if whole and self._work and files.settled([work[3] for work in self._work]):
             return notable
         return None
+
+    def _agrees(self, row, claim, full):
+        """Whether a file is what a claim by another algorithm says."""
+        algorithm, claimed = files.digest_of(claim)
+        if algorithm == "sha256":
+            return claimed == row[2]
+        full = full or self.site.path + "/" + row[1]
+        return bool(algorithm) and files.digest_with(algorithm, full) == claimed
 
 
 def _outside_text(paths):
