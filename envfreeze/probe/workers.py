@@ -8,6 +8,7 @@ import marshal
 import os
 import struct
 import sys
+import time
 
 # A queue's numbers must fit into a pipe that nobody empties yet: 4096 bytes are always there.
 MOST = 2048
@@ -105,11 +106,22 @@ def _reap(child):
 
 
 def _is_alone():
-    """Whether this process has one thread: a lock that another holds would be held for ever."""
+    """Whether this process has one thread: a lock that another holds would be held for ever.
+
+    One that is just ending is waited for.
+    """
     if not hasattr(os, "fork"):
         return False
+    for _ in range(20):
+        if _threads() == 1:
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def _threads():
     try:
-        return len(os.listdir("/proc/self/task")) == 1
+        return len(os.listdir("/proc/self/task"))
     except OSError:
         threading = sys.modules.get("threading")
-        return threading is None or threading.active_count() == 1
+        return threading.active_count() if threading else 1

@@ -164,11 +164,11 @@ def test_every_file_gets_its_own_digest(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(min_value=0, max_value=1 << 32), max_size=200))
 def test_batches_hold_every_task_once(sizes: list[int]) -> None:
-    tasks = [(str(number), None, False, size) for number, size in enumerate(sizes)]
+    tasks = [(str(number), None, size) for number, size in enumerate(sizes)]
     batches = files._batches(tasks)
     assert sorted(task for batch in batches for task in batch) == sorted(tasks)
     assert len(batches) <= files.workers.MOST
-    costs = [sum(task[3] + files.OPENING for task in batch) for batch in batches]
+    costs = [sum(task[2] + files.OPENING for task in batch) for batch in batches]
     assert costs == sorted(costs, reverse=True)
 
 

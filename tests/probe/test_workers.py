@@ -92,6 +92,18 @@ def test_nothing_is_shared_by_a_process_with_threads() -> None:
     assert said == "{}\n{0: 0, 1: 1, 2: 2, 3: 3}\n"
 
 
+def test_a_thread_that_is_ending_is_waited_for() -> None:
+    said = run(
+        newest(),
+        """
+        import threading
+        threading.Timer(0.005, abs, (0,)).start()
+        print(workers.share(2, abs, 2))
+        """,
+    )
+    assert said == "{0: 0, 1: 1}\n"
+
+
 def test_no_process_is_to_be_had() -> None:
     said = run(
         newest(),
