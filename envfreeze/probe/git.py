@@ -63,7 +63,7 @@ class Facts(object):
         self.branch = None
         self.url = None
         self.credentials = False  # The remote's URL had some.
-        self.pushed = False
+        self.pushed = False  # It, and what is checked out of its submodules.
         self.subdirectory = ""
         self.tracked = set()
         self.untracked = []  # Not ignored.
@@ -75,12 +75,9 @@ class Facts(object):
         self.repositories = []  # [(prefix, Repository)], for objects
 
     def repository_of(self, path):
-        """``(Repository, prefix)`` of the innermost one that holds *path*."""
-        prefix, found = max(
-            (item for item in self.repositories if path.startswith(item[0])),
-            key=lambda item: len(item[0]),
-        )
-        return found, prefix
+        """The innermost :class:`Repository` that holds *path*."""
+        holding = [item for item in self.repositories if path.startswith(item[0])]
+        return max(holding, key=lambda item: len(item[0]))[1]
 
 
 def program(environ):
@@ -137,7 +134,7 @@ class Clock(object):
     def left(self):
         left = self.end - time.monotonic()
         if left <= 0:
-            raise GitError("git did not answer within %d seconds" % SECONDS)
+            raise GitError("git did not answer in time")
         return left
 
 
@@ -179,6 +176,7 @@ class Repository(object):
                 output = _converse(process, given)
             finally:
                 timer.cancel()
+                timer.join()  # A later fork should find no other thread.
                 if process.poll() is None and len(output) > OUTPUT:
                     _kill(process)
         self.clock.left()
@@ -253,13 +251,13 @@ def _feed(pipe, given):
         pass
 
 
-def look(git, directory, place):
+def look(git, directory, place, seconds=SECONDS):
     """The :class:`Facts` of the repository at *place* (see :func:`find`), from *directory*.
 
     :raises GitError: git does not answer.
     """
     facts = Facts()
-    repository = Repository(git, directory, place, Clock())
+    repository = Repository(git, directory, place, Clock(min(seconds, SECONDS)))
     _look(repository, facts, "", 0)
     facts.subdirectory = os.path.relpath(directory, place[0]).replace(os.sep, "/")
     if facts.subdirectory == ".":
@@ -373,6 +371,7 @@ def _nested(outer, facts, where, depth):
         own = _look(inner, facts, prefix + path + "/", depth)
         found["commit"], url = own.commit, own.url or url
         facts.credentials = facts.credentials or own.credentials
+        facts.pushed = facts.pushed and own.pushed
         in_commit = facts.tree.get(prefix + path)
         if in_commit and in_commit != (GITLINK, own.commit):
             facts.moved.append(prefix + path)

@@ -109,8 +109,8 @@ def _trees(machine, known, seen):
 
     places = [roots.Site(probe.path, probe.names, links) for probe, links in walked]
     finder = roots.Finder(machine, facts, places)
-    trees = sources.Trees(machine, hasher, finder.find(entries, found))
-    trees.look(finder)
+    trees = sources.Trees(machine, hasher, finder)
+    trees.look(entries, found)
     return trees if trees.roots else None
 
 

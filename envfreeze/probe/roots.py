@@ -22,10 +22,12 @@ from .machine import is_utf8
 
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")
 LEVELS = 3
+MOST = 2000  # Paths that are looked at; who names more means harm.
 
 _IMPORT = re.compile(r"import[ \t]")
 _IMPORTED = re.compile(r"\bimport[ \t]+(_\w*)")
-_LITERAL = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
+# One that is not closed ends with its line, so that no text is looked at twice.
+_LITERAL = re.compile(r"'(?:[^'\\\n]|\\.)*'?|\"(?:[^\"\\\n]|\\.)*\"?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BACK_END = re.compile(r"__editable__|_editable_|_\w+_editable_loader\.py$")
 _NORMAL = re.compile(r"[-_.]+")
@@ -93,6 +95,7 @@ class Finder(object):
         home = machine.environ.get("HOME") or os.path.expanduser("~")
         self.homes = {home.rstrip("/"), os.path.realpath(home)}
         self.mentions = []
+        self.too_many = False
         self.roots = {}  # By real path.
 
     def find(self, entries, dists):
@@ -119,6 +122,12 @@ class Finder(object):
                     "not-utf8", mention.via, "the path of a source tree cannot be written down"
                 )
                 return False
+        if len(self.mentions) >= MOST:
+            if not self.too_many:
+                detail = "there are more than %d names of source trees: the rest is left out" % MOST
+                self.machine.find("source-many", mention.via, detail, "look who wrote them there")
+            self.too_many = True
+            return False
         self.mentions.append(mention)
         return True
 
@@ -129,7 +138,9 @@ class Finder(object):
                 continue
             place = dist["site"] + "/" + dist["info"] + "/direct_url.json"
             if not os.path.isabs(path) or "\0" in path:
-                self.machine.find("source-missing", place, "%r is no directory's path" % path)
+                self.machine.find(
+                    "source-missing", place, "%r is no directory's path" % path, "uninstall it"
+                )
                 continue
             mention = Mention(place, os.path.normpath(path), "tree", dist["name"])
             if self._mention(mention) and not os.path.isdir(path):
@@ -189,12 +200,13 @@ class Finder(object):
 
     def _pth(self, site, name):
         """Mentions of its lines. Returns the names of the modules beside it that it imports."""
-        imported = set()  # type: set
+        imported, seen = set(), set()  # type: set, set
         place = site.path + "/" + name
         data = self.machine.read(place, pointers.LIMIT)
         for line in sitepath.decode(data or b"").splitlines():
-            if line.startswith("#") or not line.strip():
+            if line.startswith("#") or not line.strip() or line in seen:
                 continue
+            seen.add(line)
             if _IMPORT.match(line):
                 imported.update(word + ".py" for word in _IMPORTED.findall(line))
                 if "/" in line:
@@ -243,9 +255,8 @@ class Finder(object):
 
     def _in_literals(self, place, text, known):
         """What the string literals of some code name. *known*: the code of a build back end."""
-        for literal in _LITERAL.findall(text):
-            if literal[1:2] != "/":
-                continue
+        literals = {text for text in _LITERAL.findall(text) if text[1:2] == "/"}
+        for literal in sorted(literals):
             try:
                 path = ast.literal_eval(literal)
             except (ValueError, SyntaxError):

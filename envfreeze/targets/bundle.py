@@ -87,8 +87,8 @@ MODULES = (
 )
 """In the order in which they import one another."""
 
-LATER = (".git", ".pointers", ".roots", ".sources")
-"""Loaded when they are first imported: most environments need none of them."""
+LATER = (".changes", ".git", ".pointers", ".roots", ".sources", ".trees")
+"""Loaded when they are first imported, as ``from . import NAME``: most environments need none."""
 
 
 @functools.cache
