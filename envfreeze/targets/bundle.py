@@ -47,7 +47,10 @@ sys.path[:] = [p for p in P if p == E or p.startswith(E + "/") or p.endswith("/l
 F = ("BuiltinImporter", "FrozenImporter", "PathFinder")
 sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") in F]
 import base64, json, types, zlib
-S = json.loads(zlib.decompress(base64.b64decode({payload!r})).decode("utf-8"))
+def unpack(text):
+    return json.loads(zlib.decompress(base64.b64decode(text)).decode("utf-8"))
+S = unpack({payload!r})
+L = []
 R = S.pop("request")
 if R.pop("more", False):
     R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
@@ -55,7 +58,9 @@ class Package(types.ModuleType):
     def __getattr__(self, name):
         if "." + name not in S["later"]:
             raise AttributeError(name)
-        load("." + name, S["later"].pop("." + name))
+        if not L:
+            L.append(unpack({later!r}))
+        load("." + name, L[0]["." + name])
         return self.__dict__[name]
 def load(name, text):
     module = (types.ModuleType if name else Package)("envfreeze_probe" + name)
@@ -91,17 +96,23 @@ LATER = (".changes", ".git", ".pointers", ".roots", ".sources", ".trees")
 """Loaded when they are first imported, as ``from . import NAME``: most environments need none."""
 
 
+def _text(name: str) -> str:
+    place = resources.files("envfreeze.probe") / f"{name[1:] or '__init__'}.py"
+    return place.read_text("utf-8")
+
+
 @functools.cache
-def _sources() -> dict[str, object]:
-    package = resources.files("envfreeze.probe")
+def _modules() -> list[tuple[str, str]]:
+    return [(name, _text(name)) for name in MODULES]
 
-    def text(name: str) -> str:
-        return (package / f"{name[1:] or '__init__'}.py").read_text("utf-8")
 
-    return {
-        "modules": [(name, text(name)) for name in MODULES],
-        "later": {name: text(name) for name in LATER},
-    }
+@functools.cache
+def _later() -> str:
+    return _packed({name: _text(name) for name in LATER})
+
+
+def _packed(value: object) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(value).encode(), 9)).decode("ascii")
 
 
 class Question:
@@ -114,10 +125,12 @@ class Question:
         """
         self.marker = f"envfreeze-{secrets.token_hex(16)}"
         asked = {**(request or {}), "marker": self.marker, "more": more}
-        payload = json.dumps({**_sources(), "request": asked}).encode()
-        packed = base64.b64encode(zlib.compress(payload, 9)).decode("ascii")
         self.program = _PROGRAM.format(
-            marker=self.marker, oldest=OLDEST, hello=HELLO, payload=packed
+            marker=self.marker,
+            oldest=OLDEST,
+            hello=HELLO,
+            payload=_packed({"modules": _modules(), "later": LATER, "request": asked}),
+            later=_later(),
         )
 
     def argv(self, python: str) -> list[str]:

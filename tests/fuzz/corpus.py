@@ -169,6 +169,18 @@ def pths() -> list[bytes]:
     ]
 
 
+def editables() -> list[bytes]:
+    """As setuptools leaves them, new and old; @TREE@ is where the project lies."""
+    direct = b'{"url": "file://@TREE@", "dir_info": {"editable": true}}'
+    finder = b"MAPPING = {'x': '@TREE@/src/x'}\nNAMESPACES = {}\nPATH = \"\\x2fetc\"\n"
+    start = b"import __editable___x_finder; __editable___x_finder.install()\n"
+    return [
+        SPLIT.join([b"@TREE@/src\n", b"@TREE@/src\n../\n", b"", direct]),
+        SPLIT.join([start, b"@TREE@\n.\n", finder, b"{}"]),
+        SPLIT.join([b"import sys; sys.path.append('@TREE@/src')\n", b"/\n", finder, direct]),
+    ]
+
+
 def diffs() -> list[bytes]:
     one = patches.diff("site/a.py", BEFORE, AFTER)
     other = patches.diff("site/b.py", b"", b"new\n") + patches.diff("site/c.py", b"old", b"")

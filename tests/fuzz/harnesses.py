@@ -15,7 +15,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -35,10 +35,20 @@ from envfreeze.errors import (
 )
 from envfreeze.model import toml
 from envfreeze.model.identity import normalize
-from envfreeze.model.lock import INLINE, Edit, Lock, LooseEntry, LooseSite, artifacts, dumps, loads
+from envfreeze.model.lock import (
+    INLINE,
+    Edit,
+    Lock,
+    LooseEntry,
+    LooseSite,
+    SourceTree,
+    artifacts,
+    dumps,
+    loads,
+)
 from envfreeze.model.snapshot import Dist, Row
 from envfreeze.model.survey import survey
-from envfreeze.probe import dists, metadata, sitepath
+from envfreeze.probe import dists, metadata, pointers, roots, sitepath
 from envfreeze.probe.machine import Machine
 from envfreeze.render.dockerfile import DockerOptions, render
 from envfreeze.resolve import aptlists, debfile, dpkg, elf, freeze, patches
@@ -121,9 +131,9 @@ def record(data: bytes, scratch: Path) -> None:
     paths, claims = columns
     assert len(paths) == len(claims) == len(set(paths)) <= metadata.MAX_ROWS
     assert all(paths)
-    roots = dists.Roots(ROOTS["site"], ROOTS["data"], ROOTS["headers"])
+    places = dists.Roots(ROOTS["site"], ROOTS["data"], ROOTS["headers"])
     for path in paths:
-        scheme, relative, full = roots.place(path)
+        scheme, relative, full = places.place(path)
         if scheme == "outside":
             continue
         assert full is not None
@@ -191,6 +201,51 @@ def pth(data: bytes, scratch: Path) -> None:
     assert all(name.startswith("encodings") for name in set(sys.modules) - before)
 
 
+FILES = ("x.pth", "x.egg-link", "__editable___x_finder.py")
+
+
+@harness(
+    "editable install",
+    corpus.editables,
+    b"file:///",
+    b'"editable": true',
+    b"MAPPING = {'a': '",
+    b"import __editable___x_finder\n",
+    b"\\ud800",
+    b"%ff",
+    b"'/\\x",
+    corpus.SPLIT,
+)
+def editable(data: bytes, scratch: Path) -> None:
+    """What a .pth, an egg-link, a finder and a direct_url.json name, none of it run."""
+    parts = data.replace(b"@TREE@", str(scratch / "tree").encode()).split(corpus.SPLIT)
+    site, tree = scratch / "lib/s", scratch / "tree"
+    site.mkdir(parents=True)
+    (tree / "src/x").mkdir(parents=True)
+    (tree / "pyproject.toml").touch()
+    (tree / "src/x/__init__.py").touch()
+    for name, content in zip(FILES, parts, strict=False):
+        (site / name).write_bytes(content)
+    direct = _text(parts[3]) if len(parts) > 3 else None
+    facts = {"prefix": str(scratch), "base-prefix": "/nonexistent/base"}
+    facts |= dict.fromkeys(("stdlib", "purelib", "platlib"), str(site))
+    machine = Machine(environ={"HOME": "/nonexistent/home"})
+    builder = sitepath.PathBuilder(machine)
+    builder.add_site(str(site), "site")
+    finder = roots.Finder(machine, facts, [roots.Site(str(site), sorted(os.listdir(site)), [])])
+    dist = {"site": str(site), "info": "x-1.dist-info", "name": "x", "rows": None}
+    found = finder.find(builder.entries, [{**dist, "direct_url": direct}])
+    keys = [root.key for root in found]
+    assert len(keys) == len(set(keys))
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", key) for key in keys), keys
+    spelt = [(path, root.key) for root in found for path in root.spellings]
+    places = {root.key: f"/p/src/{root.key}" for root in found}
+    for name, content in zip(FILES, parts, strict=False):
+        neutral = pointers.neutral(name, content, spelt)
+        assert set(pointers.keys(neutral)) <= {*keys, *pointers.keys(content)}
+        pointers.placed(name, neutral, places)
+
+
 @harness("pyvenv.cfg", corpus.pyvenvs, b"include-system-site-packages = ")
 def pyvenv(data: bytes, scratch: Path) -> None:
     prefix = scratch
@@ -224,8 +279,8 @@ def answer(data: bytes, scratch: Path) -> None:
                 full = home.full(row, item.dist.name)
             except ArtifactError:
                 continue
-            roots = (home.site, home.prefix, home.headers)
-            assert any(_below(str(full), str(root)) for root in roots if root), row
+            tops = (home.site, home.prefix, home.headers)
+            assert any(_below(str(full), str(top)) for top in tops if top), row
 
 
 @functools.cache
@@ -580,13 +635,33 @@ def unowned(data: bytes, scratch: Path) -> None:
     path = home / "x.tar.gz"
     path.write_bytes(gzip.compress(data, 1, mtime=0))
     (home / "env").mkdir()
+    there = replace(_schemes(str(home / "env")), site=str(home / "env"))
     with contextlib.suppress(LockError, ArtifactError, DiskError):
-        place.place_loose(site, path, place.DirectorySink(home / "env"), str(home / "env"))
+        place.place_loose(site, path, place.DirectorySink(home / "env"), there)
     assert set(os.listdir(home)) == {"env", "x.tar.gz"}
     # The first bytes of a gzip, too.
     path.write_bytes(data)
     with contextlib.suppress(LockError, ArtifactError, DiskError):
-        place.place_loose(site, path, place.DirectorySink(home / "env"), str(home / "env"))
+        place.place_loose(site, path, place.DirectorySink(home / "env"), there)
+
+
+@harness("tar.gz of a source tree", corpus.tars, b"ustar\0", b"L", b"S", b"x", b"/..", b"./")
+def source_tree(data: bytes, scratch: Path) -> None:
+    path = scratch / "x.tar.gz"
+    path.write_bytes(gzip.compress(data, 1, mtime=0))
+    (scratch / "src").mkdir()
+    tree = SourceTree(key="k", root="/r", digest="0" * 64)
+    out = io.BytesIO()
+    # Its digest is never the lock's: all is placed, and then refused.
+    for sink, where in (
+        (place.DirectorySink(scratch / "src"), str(scratch / "src/k")),
+        (place.TarSink(out, "/e"), "/e/src/k"),
+    ):
+        with contextlib.suppress(LockError, ArtifactError, DiskError):
+            place.place_source(tree, path, sink, {"k": where})
+            raise AssertionError("another tree passed for the lock's")
+    assert set(os.listdir(scratch)) == {"src", "x.tar.gz"}
+    _check_tar(out.getvalue(), "e/src/k/")
 
 
 # --- locks ---------------------------------------------------------------------------------

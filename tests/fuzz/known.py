@@ -244,6 +244,26 @@ def wheels() -> list[bytes]:
     ]
 
 
+def _editables() -> list[bytes]:
+    def told(url: bytes) -> bytes:
+        return b'{"url": "%s", "dir_info": {"editable": true}}' % url
+
+    nothing = corpus.SPLIT * 3
+    return [
+        nothing + told(b"file:///\\ud800"),
+        nothing + told(b"file:///%00"),
+        nothing + told(b"file:///%ff"),
+        nothing + told(b"/a" * 20_000),
+        nothing + told(b"file://" + b"/a" * 20_000),
+        nothing + b'{"dir_info": {"editable": true}, "url":' + _DEEP,
+        corpus.SPLIT + b"/\0\n.\n" + corpus.SPLIT,
+        corpus.SPLIT + b"@TREE@\n" + b"../" * 9000 + b"\n" + corpus.SPLIT,
+        b"import __editable___x_finder\n" + corpus.SPLIT * 2 + b"X = ['/\\x', '/\\N{x}', '/\\d']\n",
+        b"import __editable___x_finder\n" + corpus.SPLIT * 2 + b"'" * 60_000,
+        b"import __editable___x_finder\n" + corpus.SPLIT * 2 + b"'\\" * 30_000,
+    ]
+
+
 KNOWN: dict[str, Callable[[], list[bytes]]] = {
     "requires.txt": lambda: [b"[" + b"a" * 30_000 + b"]\n" + b"b\n" * 10_000],
     "METADATA": lambda: [b"Name: a\r\n\r\nName: b", b"Name:\x0bVersion: 1", b"\n" * 60_000],
@@ -257,6 +277,7 @@ KNOWN: dict[str, Callable[[], list[bytes]]] = {
     "simple API, JSON": _json,
     "simple API, HTML": _html,
     "direct_url.json": _direct_urls,
+    "editable install": _editables,
     "candidate wheel": wheels,
     "zip directory": wheels,
     "wheel to place": wheels,
@@ -264,6 +285,7 @@ KNOWN: dict[str, Callable[[], list[bytes]]] = {
     "member names to place": lambda: [b"", b"demo-1.0.data/scripts/", b"a\na\n./a\nA\n..\n"],
     "tar.gz of unowned files": tars,
     "tar of a deb": tars,
+    "tar.gz of a source tree": tars,
     "deb": _debs,
     "lock": _locks,
     "apt's lists": _apt,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MEASURE_EVERY = 16
 """Executions between two whose memory is measured: it takes more than half of the speed."""
 ADDRESS_SPACE = 3 << 30
+LARGE = 8 << 10
 
 
 @dataclass
@@ -119,7 +120,6 @@ def with_atheris(name: str, into: Path, seconds: int) -> None:
         "-rss_limit_mb=2500",
         "-max_len=65536",
         "-reload=0",
-        "-len_control=0",
         "-verbosity=0",
         "-detect_leaks=0",
         f"-dict={tokens}",
@@ -133,7 +133,9 @@ def with_atheris(name: str, into: Path, seconds: int) -> None:
 def _seeds(harness: Harness) -> list[bytes]:
     from tests.fuzz.known import KNOWN
 
-    return [*harness.seeds(), *KNOWN.get(harness.name, list)()]
+    known = KNOWN.get(harness.name, list)()
+    # A large one is slow, and so is all that is made from it.
+    return [*harness.seeds(), *(data for data in known if len(data) <= LARGE)]
 
 
 def _escaped(word: bytes) -> str:
