@@ -17,6 +17,8 @@ import msgspec
 
 from envfreeze.errors import LockError
 from envfreeze.model import toml
+from envfreeze.model.base import Kebab
+from envfreeze.model.host import Host
 from envfreeze.model.origin import Origin, origin_problem
 from envfreeze.model.snapshot import Finding, Interpreter, Repository
 from envfreeze.probe import pointers
@@ -34,10 +36,6 @@ _EDIT_SCHEMES = frozenset({"site", "scripts", "headers", "data"})
 _PLAIN_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f]")
-
-
-class Kebab(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
-    """Base of every table: TOML's kebab-case keys, defaults left out."""
 
 
 class Artifact(Kebab, frozen=True, kw_only=True):
@@ -263,6 +261,8 @@ class Machine(Kebab, frozen=True, kw_only=True):
     interpreter: InterpreterLayer
     system: SystemLayer
     environment: dict[str, str] = {}
+    host: Host | None = None
+    """The machine that it was captured on; no part of the id."""
     loose_dists: list[Loose] = []
     loose: list[LooseSite] = []
     shadowed: list[Package] = []

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from envfreeze.model.host import Host
+
 SCHEMA = 1
 
 Scheme = Literal["site", "scripts", "headers", "data", "outside"]
@@ -218,3 +220,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Environment variables of the allow-list that were set."""
     sources: list[Source] = []
     """Directories outside the site directories that modules are imported from."""
+    host: Host | None = None
+    """The machine below; None: not looked at."""
