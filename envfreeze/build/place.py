@@ -374,15 +374,34 @@ _LINE = 1 << 13
 
 
 class _Joined:
-    """A stream with other bytes before the rest of it."""
+    """Streams, read one after the other."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head = head
-        self._rest = rest
+    def __init__(self, *parts: Any) -> None:
+        self._parts = list(parts)
 
     def read(self, size: int) -> bytes:
-        data, self._head = self._head, b""
-        return data or self._rest.read(size)
+        while self._parts:
+            if data := self._parts[0].read(size):
+                return cast("bytes", data)
+            del self._parts[0]
+        return b""
+
+
+class _Hashed:
+    """A stream, and the digest of what was read of it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._digest.update(data)
+        return data
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
 
 def _with_shebang(stream: BinaryIO, python: str, *, keep: bool) -> Any:
@@ -397,7 +416,7 @@ def _with_shebang(stream: BinaryIO, python: str, *, keep: bool) -> Any:
     rest = line[len(_SHEBANG) :].removeprefix(b"w")
     arguments = rest.strip() if keep and rest[:1].isspace() else b""
     end = b"\r\n" if keep and rest.endswith(b"\r\n") else b"\n" if b"\n" in rest else b""
-    return _Joined(shebang(python, arguments) + end, stream)
+    return _Joined(io.BytesIO(shebang(python, arguments) + end), stream)
 
 
 def shebang(python: str, arguments: bytes = b"") -> bytes:
@@ -617,18 +636,21 @@ def patch_of(package: Package, files: Mapping[str, Path]) -> Path | None:
     return None if patch is None else files[patch.sha256]
 
 
-_AT_ONCE = 64 << 20
-"""Bytes of a script or pointer that are read at once; a larger one is placed as it is."""
-
-
 def with_sources(path: str, data: bytes, sources: Mapping[str, str]) -> io.BytesIO:
     """*data* of the file at *path*, the places of source trees in it spelt out."""
     return io.BytesIO(pointers.placed(path, data, sources))
 
 
-def place_loose(site: LooseSite, archive: Path, sink: Sink, schemes: Schemes) -> None:
+def place_loose(
+    site: LooseSite,
+    archive: Path,
+    sink: Sink,
+    schemes: Schemes,
+    others: Collection[str] = frozenset(),
+) -> None:
     """Put back the unowned files of a site directory; links last, so none is written through.
 
+    :param others: paths in the archive that belong elsewhere.
     :raises LockError: a member is not one the lock names, or leads out of the directory.
     :raises ArtifactError: a member is missing, or its bytes are not those that the lock names.
     """
@@ -639,6 +661,8 @@ def place_loose(site: LooseSite, archive: Path, sink: Sink, schemes: Schemes) ->
     unmet = set(links)
     with _whole(archive):
         for member, stream in _members(archive):
+            if member.name in others:
+                continue
             if member.name in unmet and stream is None:
                 unmet.remove(member.name)
                 continue
@@ -648,9 +672,9 @@ def place_loose(site: LooseSite, archive: Path, sink: Sink, schemes: Schemes) ->
                     f"{archive.name} holds {member.name!r}, which the lock does not name"
                 )
             path = posixpath.join(directory, entry.path)
-            sha256, content = _as_placed(site, entry, stream, schemes)
-            placed, _ = sink.put(path, content, executable=entry.executable)
-            _check_sha256(entry, sha256 or placed, archive.name)
+            kept = _Hashed(stream)
+            sink.put(path, _as_placed(site, entry, kept, schemes), executable=entry.executable)
+            _check_sha256(entry, kept.sha256, archive.name)
     if wanted:
         raise ArtifactError(f"{archive.name} lacks {min(wanted)!r}, which the lock names")
     for path, target in sorted(links.items()):
@@ -666,20 +690,17 @@ def _check_sha256(entry: LooseEntry, sha256: str, where: str) -> None:
         )
 
 
-def _as_placed(
-    site: LooseSite, entry: LooseEntry, stream: IO[bytes], schemes: Schemes
-) -> tuple[str | None, Any]:
-    """``(sha256 of what the archive has, what is placed)``; None: both are the same bytes."""
-    small = site.scheme == "scripts" or pointers.is_pointer(entry.path)
-    if not small or entry.link is not None:
-        return None, stream
-    data = stream.read(_AT_ONCE + 1)
-    if len(data) > _AT_ONCE:
-        return None, _Joined(data, stream)
-    sha256 = hashlib.sha256(data).hexdigest()
+def _as_placed(site: LooseSite, entry: LooseEntry, kept: _Hashed, schemes: Schemes) -> Any:
+    """What is placed of an unowned file; it reads all of *kept*."""
     if site.scheme == "scripts":
-        return sha256, _with_shebang(io.BytesIO(data), schemes.python, keep=True)
-    return sha256, with_sources(entry.path, data, schemes.sources)
+        head = kept.read(_LINE)
+        return _Joined(_with_shebang(io.BytesIO(head), schemes.python, keep=True), kept)
+    if not pointers.is_pointer(entry.path):
+        return kept
+    data = tars.read(cast("IO[bytes]", kept), pointers.LIMIT)
+    if len(data) > pointers.LIMIT:
+        return _Joined(io.BytesIO(data), kept)
+    return with_sources(entry.path, data, schemes.sources)
 
 
 def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
@@ -767,16 +788,16 @@ def _check_loose(site: LooseSite) -> None:
 
 
 def place_parallel(
-    packages: list[Package],
+    packages: list[tuple[Package, Schemes]],
     wheels: Mapping[str, Path],
     sink: Sink,
-    schemes: Schemes,
     done: Callable[[int], None],
 ) -> None:
-    """Place *packages* with a thread for each processor: inflating releases the lock."""
+    """Place packages, each where it belongs, with a thread for each processor: inflating
+    releases the lock."""
     stop = threading.Event()
 
-    def one(package: Package) -> None:
+    def one(package: Package, schemes: Schemes) -> None:
         if stop.is_set():
             return
         try:
@@ -787,9 +808,9 @@ def place_parallel(
             raise
         done(1)
 
-    largest_first = sorted(packages, key=lambda package: -package.artifact.size)
+    largest_first = sorted(packages, key=lambda item: -item[0].artifact.size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(one, package) for package in largest_first]
+        futures = [pool.submit(one, *item) for item in largest_first]
         try:
             for future in futures:
                 future.result()

@@ -25,18 +25,19 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from envfreeze.build import place, venv
+from envfreeze.build.homes import Homes, homes
 from envfreeze.errors import DiskError, LockError, TargetError, UsageError, printable
 from envfreeze.model.identity import interpreter_facts, is_bytecode, versioned_wrapper
 from envfreeze.model.lock import Artifact, Lock, LooseEntry, Package, SourceTree
 from envfreeze.model.snapshot import Dist, Interpreter, Snapshot, Source
 from envfreeze.model.survey import Seen, Survey, as_loose, digest_of, survey
-from envfreeze.probe import metadata
+from envfreeze.probe import metadata, sitepath
 from envfreeze.probe.pointers import is_pointer
 from envfreeze.progress import Progress
 from envfreeze.store import disk_errors
@@ -70,6 +71,8 @@ class SyncPlan:
     """Unowned files to place, absolute."""
     files_remove: tuple[str, ...] = ()
     """Unowned files to remove, absolute; one that is to be replaced is in both."""
+    sites: tuple[str, ...] = ()
+    """Lines of the file that names further site directories, where it has to be written."""
     sources: tuple[SourceTree, ...] = ()
     """Source trees to place; what lies there of them is in :attr:`sources_remove`."""
     sources_remove: tuple[str, ...] = ()
@@ -82,7 +85,7 @@ class SyncPlan:
     @property
     def empty(self) -> bool:
         """Nothing differs."""
-        return not (self.add or self.files_add or self.sources or self.removes)
+        return not (self.add or self.files_add or self.sites or self.sources or self.removes)
 
     @property
     def removes(self) -> bool:
@@ -129,29 +132,39 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
         )
     seen = survey(snapshot)
     trees = _plan_sources(lock, snapshot)
-    wanted = {package.name: package for package in lock.packages}
+    where = _homes(lock, facts)
+    slots = {schemes.site for schemes in where.apart.values()}
+    wanted = {
+        (package.name, _slot(where.of(package).site, slots)): package
+        for package in venv.locked(lock)
+    }
+    inside = [item for item in seen.shadowed if _is_below(item.dist.site, facts.prefix)]
     owners = Counter(
         (item.dist.site, row.path)
-        for item in seen.seen
+        for item in [*seen.seen, *inside]
         for row in item.dist.rows or ()
         if row.scheme == "scripts"
     )
     changed, removed, keep = [], [], []
-    for item in seen.seen:
-        package = wanted.pop(item.name, None)
+    for item in [*seen.seen, *inside]:
+        package = wanted.pop((item.name, _slot(item.dist.site, slots)), None)
         if package is None:
             removed.append(item.dist)
         elif why := _differs(item, package, owners) or trees.moved(package):
             changed.append(Replacement(package=package, dist=item.dist, why=why))
         else:
             keep.append(item.dist)
-    files = _wanted_files(lock, facts)
+    files = _wanted_files(lock, facts, where)
     stale, kept_stale = _stale(seen, files)
-    inside = [item.dist for item in seen.shadowed if _is_below(item.dist.site, facts.prefix)]
     present = _present(snapshot, kept_stale)
+    others = [site.path for site in snapshot.sites if site.kind == "site"][1:]
+    named = others == [schemes.site for schemes in where.apart.values()]
+    gone = [path for path, entry in present.items() if files.get(path) != entry]
+    if not named and where.pth is None:
+        gone.append(f"{facts.purelib}/{sitepath.APART}")
     return SyncPlan(
         add=tuple(wanted.values()),
-        remove=(*removed, *stale, *inside),
+        remove=(*removed, *stale),
         replace=tuple(changed),
         files_add=tuple(
             sorted(
@@ -162,9 +175,8 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
                 or (trees.new and is_pointer(files[path].path))
             )
         ),
-        files_remove=tuple(
-            sorted(path for path, entry in present.items() if files.get(path) != entry)
-        ),
+        files_remove=tuple(sorted(gone)),
+        sites=() if named else where.lines,
         sources=tuple(trees.place),
         sources_remove=tuple(sorted(trees.remove)),
         source_places=trees.places,
@@ -271,15 +283,31 @@ def _some(files: list[str]) -> str:
     return f"{files[0]} differs{more}" if not more else f"{files[0]}{more} differ"
 
 
-def _wanted_files(lock: Lock, facts: Interpreter) -> dict[str, LooseEntry]:
-    """The unowned files of all captured site directories, which become those of one; by the
-    path that each will have."""
-    places = {"site": facts.purelib, "scripts": facts.scripts}
-    return {
-        f"{places[site.scheme]}/{entry.path}": entry
-        for site in lock.machine.loose
-        for entry in site.files
-    }
+def _homes(lock: Lock, facts: Interpreter) -> Homes:
+    main = venv.schemes(Path(facts.prefix), facts.executable, facts.version)
+    return homes(lock, facts.prefix, replace(main, site=facts.purelib))
+
+
+def _slot(site: str, slots: Collection[str]) -> str:
+    """Which of the venv's site directories *site* is; empty: the first."""
+    return site if site in slots else ""
+
+
+def _wanted_files(lock: Lock, facts: Interpreter, where: Homes) -> dict[str, LooseEntry]:
+    """The unowned files of all captured site directories by the path that each will have."""
+    found = {}
+    for site in lock.machine.loose:
+        for part, schemes in where.parts(site):
+            place_ = facts.scripts if site.scheme == "scripts" else schemes.site
+            for entry in part.files:
+                plain = LooseEntry(
+                    path=entry.path,
+                    sha256=entry.sha256,
+                    link=entry.link,
+                    executable=entry.executable,
+                )
+                found[f"{place_}/{entry.path}"] = plain
+    return found
 
 
 def _stale(seen: Survey, files: Mapping[str, LooseEntry]) -> tuple[list[Dist], list[Dist]]:
@@ -545,20 +573,22 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
     python = f"{into}/bin/python"
     trees = todo.source_places
     schemes = venv.schemes(Path(into), python, means.facts.version)
-    schemes = replace(schemes, site=places.site, sources=trees)
+    where = homes(means.lock, into, replace(schemes, site=places.site, sources=trees))
     sink = _Staging(place.DirectorySink(new), str(new), into)
-    packages = todo.packages
+    packages = [(package, where.of(package)) for package in todo.packages]
     with means.progress.task("place", len(packages)) as advance:
-        place.place_parallel(packages, means.artifacts, sink, schemes, advance)
+        place.place_parallel(packages, means.artifacts, sink, advance)
     only = frozenset(todo.files_add)
     for site in means.lock.machine.loose if only else ():
         if site.archive is not None:
             archive = means.artifacts[site.archive.sha256]
-            place.place_loose(site, archive, replace(sink, only=only), schemes)
+            venv.place_unowned(site, archive, replace(sink, only=only), where)
     for tree in todo.sources:
         if tree.archive is not None:
             archive = means.artifacts[tree.archive.sha256]
             place.place_source(tree, archive, sink, trees)
+    if todo.sites:
+        where.finish(sink)
     return sorted(_moves(new, into), key=lambda move: (move[1].endswith("/RECORD"), move[1]))
 
 

@@ -41,7 +41,11 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
     ):
         if facts.venv:
             _venv(facts, sink)
-        places = {source.key: absolute(source.root) for source in lock.machine.sources}
+        places = {
+            source.key: absolute(source.root)
+            for source in lock.machine.sources
+            if source.archive is not None
+        }
         sites = {lock.site_of(package) for package in [*lock.packages, *lock.machine.shadowed]}
         schemes = {site: _schemes(site, facts, places) for site in sites}
         packages = [*lock.packages, *lock.machine.shadowed]

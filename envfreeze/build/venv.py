@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from envfreeze.build import place
+from envfreeze.build.homes import Homes, homes
 from envfreeze.errors import DiskError, TargetError, UsageError
-from envfreeze.model.lock import Lock
+from envfreeze.model.lock import Lock, LooseSite, Package
 from envfreeze.progress import Progress
 from envfreeze.store import disk_errors
 
@@ -109,20 +110,39 @@ def schemes(into: Path, python: str, version: str) -> place.Schemes:
 
 
 def _fill(plan: VenvPlan, progress: Progress) -> None:
-    """All packages of all captured site directories come into the venv's one."""
+    """All packages of all captured site directories come into the venv's, or behind it."""
     into = Path(plan.into).absolute()
     python = str(into / "bin" / "python")
     places = source_places(plan.lock, into)
     version = plan.lock.machine.interpreter.facts.version
-    target = replace(schemes(into, python, version), sources=places)
+    main = replace(schemes(into, python, version), sources=places)
+    where = homes(plan.lock, str(into), main)
     sink = place.DirectorySink(into)
-    with progress.task("place", len(plan.lock.packages)) as advance:
-        place.place_parallel(plan.lock.packages, plan.artifacts, sink, target, advance)
+    packages = [(package, where.of(package)) for package in locked(plan.lock)]
+    with progress.task("place", len(packages)) as advance:
+        place.place_parallel(packages, plan.artifacts, sink, advance)
     for site in plan.lock.machine.loose:
         if site.archive is not None:
-            archive = plan.artifacts[site.archive.sha256]
-            place.place_loose(site, archive, sink, target)
+            place_unowned(site, plan.artifacts[site.archive.sha256], sink, where)
     for source in plan.lock.machine.sources:
         if source.archive is not None:
             archive = plan.artifacts[source.archive.sha256]
             place.place_source(source, archive, sink, places)
+    where.finish(sink)
+
+
+def locked(lock: Lock) -> list[Package]:
+    """All packages that a venv gets, the shadowed ones last."""
+    return [*lock.packages, *lock.machine.shadowed]
+
+
+def place_unowned(site: LooseSite, archive: Path, sink: place.Sink, where: Homes) -> None:
+    """Put back the unowned files of a captured site directory.
+
+    :raises LockError, ArtifactError: as :func:`place.place_loose`.
+    """
+    parts = where.parts(site)
+    for part, schemes in parts:
+        mine = {entry.path for entry in part.files}
+        others = {entry.path for entry in site.files} - mine
+        place.place_loose(part, archive, sink, schemes, others)

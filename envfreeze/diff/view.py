@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from envfreeze.model.identity import interpreter_facts, normalize
-from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package
-from envfreeze.model.snapshot import LooseFile, Site, Snapshot
-from envfreeze.model.survey import Seen, digest_of, layers_of, survey
+from envfreeze.model.lock import Lock, LooseEntry, Package
+from envfreeze.model.snapshot import LooseFile, Snapshot
+from envfreeze.model.survey import Seen, Survey, digest_of, layers_of, survey
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,35 +47,49 @@ class View:
     system_whole: bool
     """All installed packages; False: only those that the environment needs."""
     shadowed: dict[str, Item] = field(default_factory=dict)
-    """Distributions that are never imported, by name and site directory."""
+    """Distributions behind another one of their name, by name and how manieth of it they are."""
     sources: dict[str, str] = field(default_factory=dict)
     """Key of each source tree that is kept to its digest."""
     layers: dict[str, str] = field(default_factory=dict)
 
 
-def _files(sites: Iterable[LooseSite | Site]) -> dict[str, str | None]:
-    """The unowned files of all site directories.
-
-    A venv has one site directory for all of them, and there the file of the last one stands
-    (:mod:`envfreeze.build.venv` goes through them in this order). Another of the same name
-    and with other content is a file of its own, named with its directory.
-    """
-    found: dict[str, str | None] = {}
-    where: dict[str, str] = {}
-    for site, head, entries in sorted(map(_loose, sites), key=lambda item: item[0]):
-        for entry in entries:
-            path, content = head + entry.path, _content(entry)
-            if found.get(path, content) != content:
-                found[f"{path} in {where[path]}"] = found[path]
-            found[path], where[path] = content, site
+def _numbered(named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    """By name; what has a name that was there before gets a number, wherever it lies."""
+    found: dict[str, _T] = {}
+    for name, value in named:
+        key, number = name, 1
+        while key in found:
+            number += 1
+            key = f"{name} ({number})"
+        found[key] = value
     return found
 
 
-def _loose(site: LooseSite | Site) -> tuple[str, str, Sequence[LooseEntry | LooseFile]]:
-    """``(directory, what stands before its files' paths, files)``."""
-    if isinstance(site, LooseSite):
-        return site.site, "bin/" if site.scheme == "scripts" else "", site.files
-    return site.path, "bin/" if site.kind == "scripts" else "", site.loose
+def _files(found: Iterable[tuple[str, str | None, bool]]) -> dict[str, str | None]:
+    """The unowned files, ``(path, content, apart)`` of each in the order of sys.path."""
+    first = sorted(found, key=lambda entry: entry[2])
+    return _numbered((path, content) for path, content, _ in first)
+
+
+def _locked_files(lock: Lock) -> Iterator[tuple[str, str | None, bool]]:
+    order = _order(lock)
+    for site in sorted(lock.machine.loose, key=lambda site: order(site.site)):
+        head = "bin/" if site.scheme == "scripts" else ""
+        yield from ((head + entry.path, _content(entry), entry.apart) for entry in site.files)
+
+
+def _live_files(seen: Survey) -> Iterator[tuple[str, str | None, bool]]:
+    for site in seen.sites:
+        head = "bin/" if site.kind == "scripts" else ""
+        for entry in site.loose:
+            apart = (site.path, entry.path) in seen.hidden
+            yield head + entry.path, _content(entry), apart
+
+
+def _order(lock: Lock) -> Callable[[str], tuple[int, str]]:
+    """A key that sorts site directories as sys.path has them, where the lock tells."""
+    known = {site: place for place, site in enumerate(lock.machine.sites)}
+    return lambda site: (known.get(site, -1), site)
 
 
 def _content(entry: LooseEntry | LooseFile) -> str | None:
@@ -99,14 +116,19 @@ def _origin(package: Package) -> str | None:
 def of_lock(lock: Lock, title: str) -> View:
     machine = lock.machine
     packages = {package.name: _locked(package) for package in lock.packages}
-    shadowed = {_apart(p.name, lock.site_of(p)): _locked(p) for p in machine.shadowed}
+    shadowed = [(p.name, lock.site_of(p), _locked(p)) for p in machine.shadowed]
     for lost in machine.unproved:
         name = normalize(lost.name)
         item = Item(name=name, version=lost.version, tree=lost.tree, proof="unproved")
         if lost.shadowed:
-            shadowed[_apart(name, lost.site)] = item
+            shadowed.append((name, lost.site, item))
         else:
             packages.setdefault(name, item)
+    order = _order(lock)
+
+    def in_order(one: tuple[str, str, Item]) -> tuple[int, str]:
+        return order(one[1])
+
     for loose in machine.loose_dists:
         name = normalize(loose.name)
         packages.setdefault(name, Item(name=name, version=loose.version, tree=None, proof="packed"))
@@ -115,10 +137,10 @@ def of_lock(lock: Lock, title: str) -> View:
         id=machine.id,
         interpreter=_words(interpreter_facts(machine.interpreter.facts)),
         packages=packages,
-        files=_files(machine.loose),
+        files=_files(_locked_files(lock)),
         system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages},
         system_whole=False,
-        shadowed=shadowed,
+        shadowed=_numbered((name, item) for name, _, item in sorted(shadowed, key=in_order)),
         sources={s.key: s.digest for s in machine.sources if s.digest is not None},
         layers=machine.layers,
     )
@@ -144,11 +166,6 @@ def _live(item: Seen) -> Item:
     )
 
 
-def _apart(name: str, site: str) -> str:
-    """A shadowed distribution's place in a view: others of its name may lie elsewhere."""
-    return f"{name} in {site}"
-
-
 def of_snapshot(snapshot: Snapshot, title: str) -> View:
     seen = survey(snapshot)
     packages = {item.name: _live(item) for item in seen.seen}
@@ -161,10 +178,16 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         id=None,
         interpreter=_words(interpreter_facts(snapshot.interpreter)),
         packages=packages,
-        files=_files(seen.sites),
+        files=_files(_live_files(seen)),
         system=snapshot.system.dpkg,
         system_whole=True,
-        shadowed={_apart(item.name, item.dist.site): _live(item) for item in seen.shadowed},
+        shadowed=_numbered((item.name, _live(item)) for item in _by_site(seen)),
         sources={key: digest for key, digest in digests.items() if digest is not None},
         layers=layers_of(snapshot, seen),
     )
+
+
+def _by_site(seen: Survey) -> list[Seen]:
+    """The shadowed distributions in the order of sys.path."""
+    order = {site.path: place for place, site in enumerate(seen.sites)}
+    return sorted(seen.shadowed, key=lambda item: order.get(item.dist.site, -1))

@@ -105,6 +105,9 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     wheel does not hold them."""
     edits: list[Edit] = []
     """What somebody changed in the files since they were installed, by path."""
+    apart: bool = False
+    """Files of it have the paths of other files in an earlier site directory: a venv keeps it in a
+    site directory of its own, behind the first."""
     pointers: list[str] = []
     """``scheme/path`` of files that name a source tree; in the packed wheel a placeholder stands
     for it (:mod:`envfreeze.probe.pointers`), as it does in :attr:`direct_url`."""
@@ -173,6 +176,8 @@ class LooseEntry(Kebab, frozen=True, kw_only=True):
     sha256: str | None = None
     link: str | None = None
     executable: bool = False
+    apart: bool = False
+    """Another file has this path in an earlier site directory (see :attr:`PackageFacts.apart`)."""
 
 
 class LooseSite(Kebab, frozen=True, kw_only=True):
@@ -265,9 +270,11 @@ class Machine(Kebab, frozen=True, kw_only=True):
     """The machine that it was captured on; no part of the id."""
     loose_dists: list[Loose] = []
     loose: list[LooseSite] = []
+    sites: list[str] = []
+    """The site directories in the order of sys.path, where something of them lies apart."""
     shadowed: list[Package] = []
-    """Distributions that are never imported, for one of the same name stands earlier on
-    sys.path: in an image they come back, in a venv there is no place for them."""
+    """Distributions of which another one of the same name stands earlier on sys.path: importlib
+    lists them, and imports from them only what the other does not have."""
     sources: list[SourceTree] = []
     pythonpath: list[str] = []
     """PYTHONPATH, its entries with placeholders for the source trees."""
@@ -505,7 +512,9 @@ def _source_problems(source: SourceTree, place: str) -> Iterator[tuple[str, str]
     if not _KEY.fullmatch(source.key):
         yield f"{place}.key", f"{source.key!r} is not a file name made of plain letters"
     for name, path in [("root", source.root), *(("spellings", p) for p in source.spellings)]:
-        if not path.startswith("/") or not _stays_below(path.lstrip("/")):
+        # A .pth line may name the whole file system, which nobody keeps.
+        named_only = path == "/" and source.archive is None
+        if not path.startswith("/") or not (named_only or _stays_below(path.lstrip("/"))):
             yield f"{place}.{name}", "it is not an absolute path"
     if not all(path == "" or is_inside(path) for path in source.imports):
         yield f"{place}.imports", "one of them leads out of the tree"

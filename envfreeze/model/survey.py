@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from envfreeze.model import apart
 from envfreeze.model.identity import (
     files_digest,
     interpreter_digest,
@@ -44,6 +45,8 @@ class Seen:
     """``scheme/path`` of files that RECORD names and the disk lacks."""
     yields: tuple[str, ...]
     """``scheme/path`` of files that another distribution overwrote with its own."""
+    apart: bool = False
+    """An earlier site directory has other files at paths of its."""
 
     @property
     def name(self) -> str:
@@ -61,9 +64,11 @@ class Survey:
     stranded: list[Dist]
     """On sys.path through PYTHONPATH or a ``.pth`` line, and nothing of it is kept."""
     shadowed: list[Seen]
-    """A distribution of the same name stands earlier on sys.path: never imported."""
+    """A distribution of the same name stands earlier on sys.path."""
     sites: list[Site]
     """The site directories, their loose files complete."""
+    hidden: frozenset[tuple[str, str]] = frozenset()
+    """``(site, path)`` of loose files whose path an earlier site directory has, too."""
 
     @property
     def found(self) -> int:
@@ -93,16 +98,16 @@ def survey(snapshot: Snapshot) -> Survey:
     for group in groups.values():
         _sort_group(group, sorter)
     owners = _owners([*sorter.live, *sorter.shadowed])
+    sites = [_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()]
+    behind, hidden = apart.hidden(sites, [*sorter.live, *sorter.shadowed])
     return Survey(
-        seen=[_see(dist, owners) for dist in sorter.live],
+        seen=[_see(d, owners, apart=(d.site, d.info) in behind) for d in sorter.live],
         loose_dists=sorter.loose,
         in_sources=sorter.in_sources,
         stranded=sorter.stranded,
-        shadowed=[_see(dist, owners) for dist in sorter.shadowed],
-        sites=[
-            *(_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()),
-            *(site for site in snapshot.sites if site.kind == "scripts"),
-        ],
+        shadowed=[_see(dist, owners, apart=True) for dist in sorter.shadowed],
+        sites=[*sites, *(site for site in snapshot.sites if site.kind == "scripts")],
+        hidden=frozenset(hidden),
     )
 
 
@@ -211,7 +216,7 @@ def _owners(dists: Iterable[Dist]) -> dict[tuple[str, str], int]:
     return owners
 
 
-def _see(dist: Dist, owners: dict[tuple[str, str], int]) -> Seen:
+def _see(dist: Dist, owners: dict[tuple[str, str], int], *, apart: bool) -> Seen:
     files, edited, missing, yields = [], [], [], []
     for row in owned_rows(dist):
         key = _key(row)
@@ -233,6 +238,7 @@ def _see(dist: Dist, owners: dict[tuple[str, str], int]) -> Seen:
         edited=tuple(sorted(edited)),
         missing=tuple(sorted(missing)),
         yields=tuple(sorted(yields)),
+        apart=apart,
     )
 
 
@@ -270,13 +276,22 @@ def digest_of(source: Source) -> str | None:
     return None if source.problem is not None else source_digest(source_files(source.files))
 
 
-def as_loose(site: Site) -> LooseSite:
-    """The unowned files of *site* as a lock names them; unreadable ones are left out."""
+def as_loose(site: Site, hidden: Collection[tuple[str, str]] = ()) -> LooseSite:
+    """The unowned files of *site* as a lock names them; unreadable ones are left out.
+
+    :param hidden: :attr:`Survey.hidden`.
+    """
     return LooseSite(
         site=site.path,
         scheme="scripts" if site.kind == "scripts" else "site",
         files=[
-            LooseEntry(path=e.path, sha256=e.sha256, link=e.link, executable=e.executable)
+            LooseEntry(
+                path=e.path,
+                sha256=e.sha256,
+                link=e.link,
+                executable=e.executable,
+                apart=(site.path, e.path) in hidden,
+            )
             for e in sorted(site.loose, key=lambda entry: entry.path)
             if e.sha256 is not None or e.link is not None
         ],

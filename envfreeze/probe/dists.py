@@ -7,7 +7,7 @@ import re
 import stat
 import zlib
 
-from . import files, metadata
+from . import files, metadata, sitepath
 from .machine import is_utf8
 
 # Part of every fingerprint: raise it when what is remembered changes its meaning.
@@ -28,6 +28,12 @@ class Roots(object):
         self.data = None if prefix == "/" else prefix
         self.scripts = prefix and os.path.join(prefix, "bin")
         self.headers = headers
+        self._real = [os.path.realpath(root) for root in (site, self.data) if root]
+
+    def lead_out(self, full):
+        """Whether links on the way to *full* lead to where nothing of this belongs."""
+        real = os.path.realpath(full)
+        return not real.startswith(tuple(root.rstrip("/") + "/" for root in self._real))
 
     def place(self, path):
         """``(scheme, relative path, full path)`` of a RECORD row. No path leads outside."""
@@ -62,6 +68,7 @@ class SiteProbe(object):
         self.names = []  # Of what lies directly in a walked directory.
         self.owned = set()
         self.outside = []  # Files that RECORDs name beyond the walk.
+        self._loose = []  # type: list
         self._checked = []
 
     def dists(self, walk):
@@ -191,10 +198,10 @@ class SiteProbe(object):
 
     def loose(self):
         """Start on the files that no RECORD owns; complete after the hasher has run."""
-        result = []  # type: list
+        result = self._loose
         groups = {}  # type: dict
         for path in sorted((self.regular.keys() | self.other.keys()) - self.owned):
-            if path.startswith(_LEFTOVER):
+            if path.startswith(_LEFTOVER) or (path == sitepath.APART and self._names_sites()):
                 continue
             if not is_utf8(path) or _CONTROL.search(path) or "\\" in path:
                 self.machine.find(
@@ -212,6 +219,9 @@ class SiteProbe(object):
             check.start()
             self._checked.append(check)
         return result
+
+    def _names_sites(self):
+        return sitepath.apart(self.machine.text(self.path + "/" + sitepath.APART) or "") is not None
 
     def _loose_other(self, result, path, full):
         if not files.is_link(self.other[path]):
@@ -237,7 +247,13 @@ class SiteProbe(object):
             notable = check.finish()
             if notable is not None:
                 remember[check.fingerprint] = notable
+        self._loose.sort(key=lambda row: row[0])
         return remember
+
+    def disown(self, path):
+        """What lies at *path* is a link, and what it leads to is not what RECORD claims."""
+        if path in self.other and files.is_link(self.other[path]):
+            self._loose_other(self._loose, path, self.path + "/" + path)
 
     def unread(self, full):
         self.machine.find("unreadable", full, "its content could not be read")
@@ -331,6 +347,7 @@ class DistCheck(object):
         self._known = None
         self._outside = []
         self._odd = set()
+        self._leading = []  # Rows that links lead out to, positions in _work.
 
     def rows(self, paths, claims):
         """The snapshot's rows, their digests still open."""
@@ -345,6 +362,8 @@ class DistCheck(object):
                 row, full, st = self._elsewhere(path, claim)
                 if row is None:
                     continue
+                if st is not None and self.site.roots.lead_out(full):
+                    self._leading.append(len(work))
             rows.append(row)
             if st is not None:
                 work.append((row, claim, full, st))
@@ -426,12 +445,14 @@ class DistCheck(object):
         """After the hasher has run: what agrees with RECORD, and what to remember of it."""
         if self._known is not None:
             return None
-        notable, whole = {}, True
+        whole = self._stay_inside()
+        notable = {}
         claimed = files.digests_of([work[1] for work in self._work])
         for index, (row, claim, full, _) in enumerate(self._work):
             if row[2] is None:
                 whole = False
-                self.site.unread(full or self.site.path + "/" + row[1])
+                if row[3] is not None:
+                    self.site.unread(full or self.site.path + "/" + row[1])
                 continue
             usual = claim.startswith("sha256=")
             if usual:
@@ -448,6 +469,25 @@ class DistCheck(object):
             return notable
         return None
 
+    def _stay_inside(self):
+        """Whether all that links lead out to is what RECORD claims, as in uv's link mode. What is
+        not, is somebody else's: it is not kept, and the link is an unowned one."""
+        strange = []
+        for index in self._leading:
+            row, claim, full, _ = self._work[index]
+            if row[2] is None or not claim or not self._agrees(row, claim, full):
+                row[2] = row[3] = None
+                row[4] = False
+                strange.append(full)
+                if row[0] == "site":
+                    self.site.disown(row[1])
+        if strange:
+            detail = "%s: links lead out of the environment, to what its RECORD does not claim"
+            place = self.record[: -len("/RECORD")]
+            advice = "put the content there in place of the link"
+            self.site.machine.find("link-outside", place, detail % _few(strange), advice)
+        return not strange
+
     def _agrees(self, row, claim, full):
         """Whether a file is what a claim by another algorithm says."""
         algorithm, claimed = files.digest_of(claim)
@@ -455,6 +495,10 @@ class DistCheck(object):
             return claimed == row[2]
         full = full or self.site.path + "/" + row[1]
         return bool(algorithm) and files.digest_with(algorithm, full) == claimed
+
+
+def _few(paths):
+    return ", ".join(sorted(paths)[:3]) + (", ..." if len(paths) > 3 else "")
 
 
 def _outside_text(paths):

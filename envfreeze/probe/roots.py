@@ -23,6 +23,7 @@ from .machine import is_utf8
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")
 LEVELS = 3
 MOST = 2000  # Paths that are looked at; who names more means harm.
+LONGEST = 4096  # Linux's PATH_MAX, in bytes; nothing can lie at a longer path.
 
 _IMPORT = re.compile(r"import[ \t]")
 _IMPORTED = re.compile(r"\bimport[ \t]+(_\w*)")
@@ -75,6 +76,10 @@ class Root(object):
 
     def holds(self, real):
         return is_below(real, self.real)
+
+
+def _may_be_path(text):
+    return "\0" not in text and len(text) < LONGEST
 
 
 def is_below(path, directory):
@@ -137,10 +142,9 @@ class Finder(object):
             if path is None:
                 continue
             place = dist["site"] + "/" + dist["info"] + "/direct_url.json"
-            if not os.path.isabs(path) or "\0" in path:
-                self.machine.find(
-                    "source-missing", place, "%r is no directory's path" % path, "uninstall it"
-                )
+            if not os.path.isabs(path) or not _may_be_path(path):
+                detail = "%r is no directory's path" % path[:LONGEST]
+                self.machine.find("source-missing", place, detail, "uninstall it")
                 continue
             mention = Mention(place, os.path.normpath(path), "tree", dist["name"])
             if self._mention(mention) and not os.path.isdir(path):
@@ -215,6 +219,8 @@ class Finder(object):
             line = line.rstrip()
             if "\0" in line:
                 break
+            if not _may_be_path(line):
+                continue
             path = os.path.abspath(os.path.join(site.path, line))
             if os.path.isdir(path):
                 spelt = line if os.path.isabs(line) else path
@@ -224,7 +230,7 @@ class Finder(object):
     def _egg_link(self, place, name):
         text = self.machine.text(place, pointers.LIMIT) or ""
         lines = text.splitlines()
-        if not lines or not os.path.isabs(lines[0]) or "\0" in lines[0]:
+        if not lines or not os.path.isabs(lines[0]) or not _may_be_path(lines[0]):
             return
         owner = name[: -len(".egg-link")]
         if not os.path.isdir(lines[0]):
@@ -263,7 +269,7 @@ class Finder(object):
                 continue
             # setuptools names a module by its path without the suffix.
             for found in (path, path + ".py"):
-                if "\0" in path or not os.path.exists(found):
+                if not _may_be_path(path) or not os.path.exists(found):
                     continue
                 if self._is_wide(os.path.realpath(found)):
                     break  # Surely not what is imported.
@@ -461,7 +467,8 @@ def editable_path(direct_url):
     for head in ("file:///", "file://localhost/"):
         if url.lower().startswith(head):
             path = url[len(head) - 1 :].partition("#")[0].partition("?")[0]
-            return os.fsdecode(unquote_to_bytes(path))
+            # A lone surrogate is no character: a path with one is nowhere.
+            return os.fsdecode(unquote_to_bytes(path.encode("utf-8", "surrogatepass")))
     return url
 
 

@@ -19,6 +19,14 @@ _DEBIAN = re.compile(r"^(.*)/lib/python3/dist-packages$")
 
 SITE_KINDS = ("site", "user", "system")
 
+# A rebuilt venv with more than one site directory has this file in the first, a line for each of
+# the others. It is no part of the environment, as pyvenv.cfg is none.
+APART = "_envfreeze_sites.pth"
+_APART_LINE = re.compile(
+    r"import os, site, sys; site\.addsitedir\(os\.path\.join\(sys\.prefix, "
+    r"'(apart-[1-9][0-9]{0,3})', 'lib', '([a-z]+[0-9.]+t?)', 'site-packages'\)\)"
+)
+
 # Newer interpreters skip hidden .pth files (cpython#113659, also in security releases).
 _SKIPS_HIDDEN = "UF_HIDDEN" in site.addpackage.__code__.co_names
 
@@ -44,6 +52,24 @@ def find_venv(executable):
                     system_site = value.strip().lower() == "true"
         return Venv(os.path.dirname(directory), system_site)
     return None
+
+
+def apart_line(directory, tag):
+    """A line of :data:`APART` for the site directory of *tag* below *directory* of the venv."""
+    return (
+        "import os, site, sys; site.addsitedir(os.path.join(sys.prefix, "
+        "'%s', 'lib', '%s', 'site-packages'))" % (directory, tag)
+    )
+
+
+def apart(text):
+    """The directories of an :data:`APART` file, relative to the venv; None: it is no such file."""
+    lines = text.splitlines()
+    matches = [_APART_LINE.match(line) for line in lines]
+    whole = [m for m, line in zip(matches, lines) if m and m.end() == len(line)]  # noqa: B905
+    if not lines or len(whole) < len(lines):
+        return None
+    return ["/".join((m.group(1), "lib", m.group(2), "site-packages")) for m in whole]
 
 
 class PathBuilder(object):
@@ -84,6 +110,11 @@ class PathBuilder(object):
     def _add_pth(self, directory, name):
         data = self.machine.read(os.path.join(directory, name), 1 << 20)
         if data is None:
+            return
+        others = apart(decode(data)) if name == APART else None
+        if others is not None:
+            for path in others:
+                self.add_site(os.path.join(sys.prefix, path), "site")
             return
         for line in decode(data).splitlines():
             if line.startswith("#") or not line.strip():

@@ -75,7 +75,8 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             made.add(item, verdict, shadowed=place >= len(seen.seen))
             advance(1)
     made.findings += made.tracer.findings
-    loose = [s for s in (_loose(s, means, made.layout(s)) for s in seen.sites) if s is not None]
+    whole = (_loose(site, seen, means, made.layout(site)) for site in seen.sites)
+    loose = [site for site in whole if site is not None]
     layers = lock_machine(
         snapshot,
         seen,
@@ -346,6 +347,7 @@ class _Packages:
             wrapper_copies=_wrapper_copies(dist),
             no_wrappers=_no_wrappers(dist),
             yields=list(item.yields),
+            apart=item.apart,
         )
 
     def _direct_url(self, dist: Dist) -> str | None:
@@ -472,8 +474,8 @@ def _without_credentials(direct_url: str | None) -> str | None:
     return json.dumps({**document, "url": stripped}, sort_keys=True)
 
 
-def _loose(site: Site, means: Means, place: pack.Layout) -> LooseSite | None:
-    entry = as_loose(site)
+def _loose(site: Site, seen: Survey, means: Means, place: pack.Layout) -> LooseSite | None:
+    entry = as_loose(site, seen.hidden)
     if not entry.files:
         return None
     if not means.pack:
@@ -530,7 +532,7 @@ def _shadowed(seen: Survey) -> Iterable[Finding]:
             kind="shadowed",
             place=f"{item.dist.site}/{item.dist.info}",
             detail=f"another {item.dist.name} stands earlier on sys.path: never imported",
-            advice="kept; an image brings it back, a venv has no place for it",
+            advice="kept, behind the other one",
         )
 
 
@@ -578,6 +580,7 @@ def _lock(
                 environment=dict(sorted(snapshot.environment.items())),
                 loose_dists=sorted(loose_dists, key=lambda d: (normalize(d.name), d.site, d.info)),
                 loose=sorted(loose, key=lambda site: site.site),
+                sites=_order(seen),
                 shadowed=sorted(made.shadowed, key=lambda p: (p.name, p.facts.site or "")),
                 sources=kept_trees,
                 pythonpath=sources.pythonpath(snapshot),
@@ -588,9 +591,17 @@ def _lock(
     )
 
 
+def _order(seen: Survey) -> list[str]:
+    """The site directories in the order of sys.path, where something has to lie apart."""
+    if not seen.hidden and not any(item.apart for item in [*seen.seen, *seen.shadowed]):
+        return []
+    return [site.path for site in seen.sites if site.kind != "scripts"]
+
+
 OPEN = frozenset(
     {
         "editable",
+        "link-outside",
         "no-system-packages",
         "not-utf8",
         "outside-path",

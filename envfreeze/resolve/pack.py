@@ -94,6 +94,10 @@ def layout(site: Site, facts: Interpreter, sources: Roots = ()) -> Layout:
     )
 
 
+LONGEST = 250
+"""Bytes of a file name; file systems take 255."""
+
+
 def wheel_name(dist: Dist, facts: Interpreter) -> str:
     """A file name for the wheel of *dist* that pip and uv can read (PEP 427, PEP 491)."""
     name = normalize(dist.name).replace("-", "_")
@@ -104,7 +108,11 @@ def wheel_name(dist: Dist, facts: Interpreter) -> str:
     else:
         version = "0+" + (re.sub(r"[^a-z0-9]+", ".", dist.version.lower()).strip(".") or "unknown")
     build = f"-{dist.build}" if dist.build and re.fullmatch(r"\d[0-9a-z_]*", dist.build) else ""
-    return f"{name}-{version}{build}-{_compressed_tags(dist, facts)}.whl"
+    full = f"{name}-{version}{build}-{_compressed_tags(dist, facts)}.whl"
+    if len(full) <= LONGEST:
+        return full
+    # No file system takes it; it is no name that pip would take then, either.
+    return f"{name[:64]}-{hashlib.sha256(full.encode()).hexdigest()[:16]}.whl"
 
 
 def is_version(text: str) -> bool:
@@ -120,11 +128,11 @@ def is_version(text: str) -> bool:
 
 def is_wheel_name(text: str) -> bool:
     """Whether *text* is a wheel's file name with a version that PEP 440 knows."""
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+    from packaging.utils import parse_wheel_filename
 
     try:
         parse_wheel_filename(text)
-    except InvalidWheelFilename:
+    except ValueError:  # InvalidWheelFilename, or more digits than Python takes for a number.
         return False
     return True
 

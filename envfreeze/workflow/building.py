@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
     from envfreeze.render.dockerfile import DockerOptions
 
-VENV_LAYERS: tuple[comparing.Layer, ...] = ("interpreter", "packages", "files", "sources")
-"""What a venv can hold: the system below it is the machine's, and of two distributions of one
-name it has the one that is imported."""
+VENV_LAYERS: tuple[comparing.Layer, ...] = (
+    "interpreter",
+    "packages",
+    "shadowed",
+    "files",
+    "sources",
+)
+"""What a venv can hold: the system below it is the machine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +108,7 @@ def build_venv(
         return _sync_venv(lock, lock_path, into, options, context, confirm)
     venv.check_place(into)
     python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
-    wanted = [artifact for package in lock.packages for artifact in package.artifacts]
+    wanted = [artifact for package in venv.locked(lock) for artifact in package.artifacts]
     archives = [site.archive for site in lock.machine.loose]
     archives += [source.archive for source in lock.machine.sources]
     wanted += [archive for archive in archives if archive is not None]

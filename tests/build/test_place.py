@@ -577,11 +577,15 @@ def many(tmp_path: Path, count: int) -> tuple[list[Package], dict[str, Path]]:
     }
 
 
+def homed(packages: list[Package], env: Path) -> list[tuple[Package, place.Schemes]]:
+    return [(package, envs.schemes(env)) for package in packages]
+
+
 def test_many_at_once(tmp_path: Path, env: Path) -> None:
     packages, wheels = many(tmp_path, 30)
     done: list[int] = []
     sink = place.DirectorySink(env)
-    place.place_parallel(packages, wheels, sink, envs.schemes(env), done.append)
+    place.place_parallel(homed(packages, env), wheels, sink, done.append)
     assert sum(done) == 30
     assert all((env / envs.SITE / f"p{n}.py").read_text() == f"{n}" for n in range(30))
 
@@ -608,7 +612,7 @@ def test_one_that_fails_stops_the_rest(
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     sink = place.DirectorySink(env)
     with pytest.raises(ArtifactError, match="this one is bad"):
-        place.place_parallel(packages, wheels, sink, envs.schemes(env), lambda _n: None)
+        place.place_parallel(homed(packages, env), wheels, sink, lambda _n: None)
     assert len(started) <= 4
     assert set(threading.enumerate()) <= before
 
@@ -622,7 +626,7 @@ def test_ctrl_c(tmp_path: Path, env: Path) -> None:
 
     sink = place.DirectorySink(env)
     with pytest.raises(KeyboardInterrupt):
-        place.place_parallel(packages, wheels, sink, envs.schemes(env), interrupt)
+        place.place_parallel(homed(packages, env), wheels, sink, interrupt)
     assert set(threading.enumerate()) <= before
 
 

@@ -12,7 +12,6 @@ from envfreeze.diff import view
 from envfreeze.diff.compare import LAYERS, Change, Layer, compare
 from envfreeze.diff.view import Item, View
 from envfreeze.model.lock import LooseEntry, LooseSite
-from envfreeze.model.snapshot import LooseFile, Site
 from tests import strategies
 from tests.support import locks
 
@@ -166,20 +165,23 @@ def test_only_the_mode_differs() -> None:
 
 
 def test_the_same_file_in_two_site_directories() -> None:
-    """The lock names its sites by path, a snapshot has them in the order of sys.path."""
-    digests = {"/b": "b" * 64, "/a": "a" * 64}
-    lock = [
-        LooseSite(site=site, files=[LooseEntry(path="x", sha256=digests[site])])
-        for site in sorted(digests)
+    """The lock names its sites by path, a snapshot has them in the order of sys.path; the one
+    that lies apart comes second, wherever that is."""
+    found = [("x", "a", True), ("y", "1", False), ("x", "b", False), ("x", "c", True)]
+    assert view._files(found) == {"y": "1", "x": "b", "x (2)": "a", "x (3)": "c"}
+
+
+def test_a_lock_has_its_files_in_the_order_of_the_path() -> None:
+    sites = [
+        LooseSite(site=site, files=[LooseEntry(path="x", sha256=letter * 64, apart=apart)])
+        for site, letter, apart in (("/a", "a", True), ("/b", "b", False), ("/c", "c", True))
     ]
-    live = [
-        Site(path=site, kind="site", loose=[LooseFile("x", digests[site], 1, False, None)])
-        for site in digests
-    ]
-    assert view._files(lock) == view._files(live)
-    assert view._files(lock) == {"x": "b" * 64, "x in /a": "a" * 64}
-    same = [LooseSite(site=s, files=[LooseEntry(path="x", sha256="a" * 64)]) for s in ("/a", "/b")]
-    assert view._files(same) == {"x": "a" * 64}
+    lock = locks.lock(loose=sites, sites=["/b", "/c", "/a"])
+    assert view.of_lock(lock, "x").files == {
+        "x": "b" * 64,
+        "x (2)": "c" * 64,
+        "x (3)": "a" * 64,
+    }
 
 
 def test_what_words_a_lock_has() -> None:

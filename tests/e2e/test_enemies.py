@@ -105,7 +105,7 @@ def test_hostile_names_stay_names(world: World) -> None:
         rows = [f'"{name}.py",,', f'"{info.name}/METADATA",,', "../../../../secret,,"]
         (info / "RECORD").write_text("\n".join(rows).replace('""', '"') + "\n")
     canary = world.top / "CANARY"
-    (site / "evil.pth").write_text(f"import os; os.system('touch {canary}')\n/\n../../../..\n")
+    (site / "evil.pth").write_text(f"import os; os.system('touch {canary}')\n/\n../../../nowhere\n")
     (site / "sitecustomize.py").write_text(f"import os; os.system('touch {canary}')\n")
     long = install(site, "a" * 200, "1")
     (long / "METADATA").write_text(f"Name: {'b' * 3000}\nVersion: {'9' * 5000}\n")
@@ -126,21 +126,25 @@ def test_hostile_names_stay_names(world: World) -> None:
 
 
 def test_links_out_of_the_tree_are_links(world: World) -> None:
-    """RECORD owns a link to a file elsewhere: what lies there is not the distribution's."""
+    """RECORD owns a link to a file elsewhere: what lies there is not the distribution's. A link to
+    a directory is a source tree, but never to one that holds the machine."""
+    password = Path("/etc/passwd").read_bytes()
     site = world.env.site
     install(site, "demo", files={"demo/__init__.py": b"x = 1\n", "demo/mine.txt": b"mine"})
     (site / "demo/mine.txt").unlink()
     (site / "demo/mine.txt").symlink_to(world.top / "secret")
     (site / "demo/loose.txt").symlink_to(world.top / "secret")
-    (site / "demo/whole").symlink_to(world.top)
-    info = install(site, "other", rows=["other/key,,", "other/dir/secret,,"])
+    (site / "demo/whole").symlink_to("/etc")
+    info = install(site, "other", rows=["other/key,,", "other/dir/passwd,,"])
+    (site / "other").mkdir(exist_ok=True)
     (site / "other/key").symlink_to(world.top / "secret")
-    (site / "other/dir").symlink_to(world.top)
+    (site / "other/dir").symlink_to("/etc")
     assert info.is_dir()
     ok(world.run("capture", world.env.prefix, "-o", world.lock))
     for path in [*world.lock.parent.rglob("*"), *(world.top / "cache").rglob("*")]:
         if path.is_file():
             assert b"nobody may keep" not in unpacked(path)
+            assert password not in unpacked(path)
     done = world.run("build", world.lock, "--into", world.top / "v", "--python", sys.executable)
     assert "verified" in ok(done).stdout
 
