@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envfreeze.model.host import Limits
 from envfreeze.probe import limits
@@ -199,6 +201,27 @@ def test_nonsense_is_survived(tmp_path: Path) -> None:
     )
     os.mkfifo(tmp_path / "sys/fs/cgroup/memory.max")
     assert read(machine) == Limits()
+
+
+PATHS = st.lists(st.sampled_from(["", "/", "..", "a", "docker", ".", "\0"])).map("/".join)
+
+
+@given(PATHS, PATHS, PATHS)
+def test_directories_stay_below_the_mount_point(path: str, root: str, mount: str) -> None:
+    found = limits.directories("/" + path, "/" + root, "/" + mount)
+    top = found[-1]
+    assert all(one == top or one.startswith(f"{top}/") for one in found)
+    assert all(".." not in one[len(top) :].split("/") for one in found)
+
+
+@given(st.text(), st.text())
+def test_any_text_gives_hierarchies(member: str, mounts: str) -> None:
+    limits.memberships(member)
+    limits.hierarchies(mounts)
+    limits.quota_v2(member)
+    limits.quota_v1(member, mounts)
+    limits.memory_limit(member)
+    limits.cpu_list(member)
 
 
 def test_this_machine() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envfreeze.model.host import Cpu
 from envfreeze.probe import processor
@@ -287,3 +289,21 @@ def test_nonsense_is_survived(text: str) -> None:
 def test_a_cut_text_tells_what_it_has() -> None:
     assert read(AMD[:100]) == Cpu()
     assert read(AMD[: AMD.index("3dnow")]).level == "x86-64-v2"
+
+
+KEYS = [
+    "flags",
+    "Features",
+    "CPU implementer",
+    "CPU part",
+    "CPU variant",
+    "isa",
+    "cpu",
+    "model name",
+]
+LINES = st.builds("{}{}: {}".format, st.sampled_from(KEYS), st.sampled_from(["", "\t"]), st.text())
+
+
+@given(st.one_of(st.text(), st.lists(LINES).map("\n".join)))
+def test_any_text_gives_a_processor(text: str) -> None:
+    read(text)
