@@ -34,6 +34,7 @@ from envfreeze.model.snapshot import (
     LooseFile,
     Repository,
     Row,
+    Signs,
     Site,
     Snapshot,
     Submodule,
@@ -153,6 +154,13 @@ interpreters = st.builds(
     free_threaded=st.booleans(),
     config_args=_maybe(words),
     libc=_maybe(words),
+    signs=st.builds(
+        Signs,
+        schemes=st.lists(words, max_size=2),
+        built_prefix=_maybe(words),
+        standalone=st.booleans(),
+        conda_record=_maybe(words),
+    ),
 )
 findings = st.builds(Finding, kind=names, place=words, detail=words, advice=words)
 
@@ -303,6 +311,12 @@ def locks(draw: st.DrawFn) -> Lock:
             facts=draw(interpreters),
             origin="packed",
             archive=draw(_maybe(artifacts(".tar"))),
+            kind=draw(st.sampled_from(["debian", "pyenv", "unknown"])),
+            evidence=draw(words),
+            lead=draw(_maybe(words)),
+            files=draw(_maybe(sha256s)),
+            compared=draw(_maybe(words)),
+            edited=draw(st.lists(words, max_size=2)),
         ),
         system=SystemLayer(
             kernel="Linux",

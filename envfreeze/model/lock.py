@@ -29,6 +29,24 @@ CREATED_BY = "envfreeze"
 
 Proof = Literal["proved", "packed"]
 
+Kind = Literal[
+    "debian",
+    "ubuntu",
+    "deadsnakes",
+    "system",
+    "conda",
+    "python-build-standalone",
+    "docker-image",
+    "homebrew",
+    "framework",
+    "pypy",
+    "pyenv",
+    "self-built",
+    "unknown",
+]
+"""Who made an interpreter; ``system`` is another distribution's own, ``docker-image`` that of
+the official images, ``framework`` one of macOS."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _DEBIAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*")
@@ -253,6 +271,20 @@ class InterpreterLayer(Kebab, frozen=True, kw_only=True):
     ``unpacked``: captured with ``--no-pack``, so only a machine that has it can rebuild."""
     archive: Artifact | None = None
     """A tar of the files below ``/``, without site-packages and .pyc."""
+    kind: Kind = "unknown"
+    evidence: str = ""
+    """One line for a person: what :attr:`kind` was told by."""
+    lead: str | None = None
+    """Where it may be had, by what it says of itself: a URL, an image, a formula. Not proved."""
+    files: str | None = None
+    """sha256 over its own files: executable, libpython, standard library
+    (:func:`envfreeze.model.identity.tree_digest`); None: not all of them could be read."""
+    compared: str | None = None
+    """What its own files were compared with: ``dpkg's md5sums of 8 packages``; None: it came
+    with no list of its files."""
+    edited: list[str] = []
+    """Its own files that are not as they came: ``edited PATH``, ``missing PATH``, ``added PATH``;
+    empty where :attr:`compared` is None."""
 
 
 class Machine(Kebab, frozen=True, kw_only=True):
@@ -442,6 +474,9 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
             yield place, "it must have either wheels or an archive"
         yield from _package_problems(package, place)
     yield from _sources_problems(machine, ours)
+    files = machine.interpreter.files
+    if files is not None and not _SHA256.fullmatch(files):
+        yield f"{ours}.interpreter.files", "it is not 64 hexadecimal digits"
     archive = machine.interpreter.archive
     if archive is not None:
         yield from _artifact_problems(archive, f"{ours}.interpreter.archive")

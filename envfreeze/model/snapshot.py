@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from envfreeze.model.base import Kebab
 from envfreeze.model.host import Host
 
 SCHEMA = 1
@@ -99,6 +100,41 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     advice: str = ""
 
 
+class Signs(Kebab, frozen=True, kw_only=True):
+    """What tells who made an interpreter (:mod:`envfreeze.resolve.pythonkind` reads it)."""
+
+    schemes: list[str] = []
+    """Install schemes that CPython itself does not have: ``deb_system``, ``rpm_prefix``,
+    ``osx_framework_library``."""
+    built_prefix: str | None = None
+    """The prefix that it was built for, by its build-time configuration: ``/install``."""
+    triplet: str | None = None
+    """``HOST_GNU_TYPE``: ``x86_64-pc-linux-gnu``."""
+    libpython: str | None = None
+    """The shared library of its build; None: it has none, or it is not where it should be.
+    The executable need not use it: Debian's does not."""
+    framework: str | None = None
+    """``PYTHONFRAMEWORK`` of macOS: ``Python``."""
+    revision: str | None = None
+    """``sys._git``: tag and commit; None: built from a tarball."""
+    implementation_version: str | None = None
+    """PyPy's own, ``7.3.17``; None: it is the language's."""
+    standalone: bool = False
+    """``PYTHON_BUILD_STANDALONE`` is set, as uv's patch does."""
+    standalone_build: str | None = None
+    """The file ``BUILD`` in its prefix: the day of the release, ``20240107``."""
+    externally_managed: str | None = None
+    """First line of the message in ``EXTERNALLY-MANAGED`` (PEP 668)."""
+    conda_record: str | None = None
+    """Name of its record in conda-meta: ``python-3.11.7-hab00c5b_1_cpython``."""
+    packaged_by: str | None = None
+    """What ``sys.version`` says after ``packaged by``."""
+    image_version: str | None = None
+    """The variable ``PYTHON_VERSION``, which the official images set."""
+    image_sha256: str | None = None
+    """The variable ``PYTHON_SHA256``: of the source archive that the image was built from."""
+
+
 class Interpreter(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
     """The target's Python."""
 
@@ -133,6 +169,7 @@ class Interpreter(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", omi
     """A venv that also sees the base interpreter's packages."""
     libc: str | None = None
     """``glibc 2.36``, ``musl 1.2``; None: could not be told."""
+    signs: Signs = Signs()
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):

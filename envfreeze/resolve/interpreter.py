@@ -109,6 +109,16 @@ def interpreter_files(facts: Interpreter, *, root: Root | None = None) -> list[P
     return [Path(path) for path in sorted(found)]
 
 
+def own_files(facts: Interpreter, *, root: Root | None = None) -> list[str]:
+    """The executable, libpython and the standard library: files and links, sorted."""
+    root = root or Root()
+    found = set(_walk(root, root.real(facts.stdlib)))
+    for path in (facts.base_executable, facts.signs.libpython):
+        if path is not None and root.exists(path):
+            found.add(root.real(path))
+    return sorted(found)
+
+
 def pack(facts: Interpreter, cache: Cache, *, root: Root | None = None) -> tuple[str, int]:
     """The base interpreter as a ``.tar.gz`` in *cache*: its ``(sha256, size)``.
 
@@ -117,7 +127,7 @@ def pack(facts: Interpreter, cache: Cache, *, root: Root | None = None) -> tuple
     """
     root = root or Root()
     paths = [str(path) for path in interpreter_files(facts, root=root)]
-    key = _fingerprint(root, paths)
+    key = fingerprint(root, paths)
     known = cache.read_note(_KIND, key)
     if known is not None:
         sha256 = known.decode("ascii", "replace")
@@ -295,7 +305,7 @@ def _info(name: str, mode: int) -> tarfile.TarInfo:
     return info
 
 
-def _fingerprint(root: Root, paths: list[str]) -> str:
+def fingerprint(root: Root, paths: Iterable[str]) -> str:
     """Changes when a file appears, goes, or changes its size, mode or times."""
     rows: list[list[object]] = []
     for path in paths:

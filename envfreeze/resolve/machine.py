@@ -19,6 +19,7 @@ from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp, still
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.pack import Layout, layout
+from envfreeze.resolve.provenance import Place, describe
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 
@@ -91,6 +92,8 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
     origin = interpreter.origin(facts, dpkg)
     with means.progress.task("interpreter"):
         own = _interpreter(facts, origin, means)
+        place = Place(root=Root(), dpkg=dpkg, os_release=snapshot.system.os_release)
+        own = describe(own, origin, place, means.cache)
     with means.progress.task("system"):
         system = _remembered_system(snapshot, seen, (dpkg, origin), means)
     return MachineLayers(

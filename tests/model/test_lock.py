@@ -329,3 +329,27 @@ def test_sound_artifacts_have_no_problem(artifact: Artifact) -> None:
 @given(st.builds(Artifact, hashes=st.dictionaries(strategies.words, strategies.words)))
 def test_any_artifact_can_be_judged(artifact: Artifact) -> None:
     artifact_problem(artifact)
+
+
+def test_a_lock_from_before_the_maker_was_told(document: dict[str, Any]) -> None:
+    layer = loads(toml.dump(document, INLINE)).machine.interpreter
+    assert (layer.kind, layer.evidence, layer.lead) == ("unknown", "", None)
+    assert (layer.files, layer.compared, layer.edited) == (None, None, [])
+    assert layer.facts.signs.schemes == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("kind", "anaconda", "interpreter.kind"),
+        ("files", "0" * 63, "interpreter.files"),
+        ("edited", "os.py", "interpreter.edited"),
+    ],
+)
+def test_a_wrong_word_on_the_interpreter(
+    document: dict[str, Any], key: str, value: str, place: str
+) -> None:
+    changed = msgspec.json.decode(msgspec.json.encode(document))
+    changed["tool"]["envfreeze"]["interpreter"][key] = value
+    with pytest.raises(LockError, match=place):
+        loads(toml.dump(changed, INLINE))
