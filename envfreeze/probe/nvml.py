@@ -9,6 +9,7 @@ SONAME = "libnvidia-ml.so.1"  # Never the unversioned one: in a toolkit that is 
 FUNCTION_NOT_FOUND = 13
 LIBRARY_NOT_FOUND = 12
 BUFFER = 256  # Bytes; what is asked for has at most 96.
+ALONE = 60  # Seconds after which it ends, should nobody wait for it any more.
 MOST = 1024  # Devices; more instances than that have none.
 
 # nvmlReturn_t in nvml.h; nvidia-smi ends with the same numbers.
@@ -39,7 +40,9 @@ def main(candidates):
     """Print what the library says as JSON, whatever it may print itself; then end."""
     import json
     import os
+    import signal
 
+    signal.alarm(ALONE)
     stream = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

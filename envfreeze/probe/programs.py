@@ -40,19 +40,21 @@ class Program(object):
         if self._process is None:
             return None, b"", self._problem
         output = self._read(self._process.stdout.fileno())
-        left = self._end - time.monotonic()
-        try:
-            status = self._process.wait(max(left, 0.01))
-        except self._late:
-            self.late = True
-            self._problem = "it did not answer within %g s" % self.seconds
+        status, problem = None, "it says too much"
+        if len(output) < OUTPUT:
+            status, problem = self._wait()
         self._kill()
         self._process.stdout.close()
-        if self.late:
-            return None, output, self._problem
-        if status < 0:
-            return None, output, "it was killed by signal %d" % -status
-        return status, output, None
+        return status, output, problem
+
+    def _wait(self):
+        """``(status, None)``, or ``(None, problem)``."""
+        try:
+            status = self._process.wait(max(self._end - time.monotonic(), 0.01))
+        except self._late:
+            self.late = True
+            return None, "it did not answer within %g s" % self.seconds
+        return (status, None) if status >= 0 else (None, "it was killed by signal %d" % -status)
 
     def _read(self, descriptor):
         """What it prints until it ends, the time is up, or it says too much."""
@@ -61,7 +63,7 @@ class Program(object):
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         parts, size = [], 0
-        while size <= OUTPUT:
+        while size < OUTPUT:
             left = self._end - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 break
