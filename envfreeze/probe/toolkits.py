@@ -132,7 +132,8 @@ def _by_records(places, root):
     )
     if versions.plain(version) is None:
         return None
-    return {"version": version, "source": root + "/conda-meta/" + name}
+    source = root + "/conda-meta/" + name
+    return {"version": version, "source": source, "owner": "conda cuda-toolkit"}
 
 
 def _by_header(places, root):

@@ -136,6 +136,7 @@ def test_conda_has_one_in_its_prefix(tmp_path: Path) -> None:
             nvcc="12.4.131",
             root="/c",
             source="/c/conda-meta/cuda-toolkit-12.4.1-0.json",
+            owner="conda cuda-toolkit",
         )
     ]
 
