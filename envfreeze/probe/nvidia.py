@@ -62,19 +62,7 @@ class Nvidia(object):
         if self.platform == "wsl":
             candidates.insert(0, self.machine.path(WSL + "/" + nvml.SONAME))
         argv = [sys.executable or "", "-I", "-S", "-B", "-c", _CHILD, shipped(nvml)]
-        return programs.Program(argv + candidates, self._environ(), SECONDS)
-
-    def _environ(self):
-        """As the machine's, but libraries are searched where only this user or root puts any."""
-        environ = dict(self.machine.environ)
-        environ.pop("LD_PRELOAD", None)
-        environ.pop("LD_AUDIT", None)
-        paths = [self.machine.path(path) for path in self.places.variables("LD_LIBRARY_PATH")]
-        paths = [path for path in paths if programs.trusted(path)]
-        environ["LD_LIBRARY_PATH"] = ":".join(paths)
-        if not paths:
-            del environ["LD_LIBRARY_PATH"]
-        return environ
+        return programs.Program(argv + candidates, programs.environ(self.places), SECONDS)
 
     def answer(self):
         """``(Driver, Gpus)`` as plain values."""
@@ -109,7 +97,7 @@ class Nvidia(object):
             reasons = [reason_of(said)]
         code = (said or {}).get("error")
         if not self._child.late and code in (None, nvml.LIBRARY_NOT_FOUND, nvml.FUNCTION_NOT_FOUND):
-            found = smi.look(self.places, self._environ(), reasons)
+            found = smi.look(self.places, reasons)
             if found is not None:
                 return found[0], self._named(found[1]), None
         if code == 18:

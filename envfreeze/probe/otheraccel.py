@@ -101,7 +101,7 @@ def apple(places, ask):
     if not (ask and sys.platform == "darwin"):
         return _as_value("apple", "no-answer", version, [], PLIST)
     argv = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-    status, output, _ = programs.Program(argv, dict(places.machine.environ), SECONDS).answer()
+    status, output, _ = programs.Program(argv, programs.environ(places), SECONDS).answer()
     name = output.decode("utf-8", "replace").strip()[:100]
     told = status == 0 and name.isprintable() and name
     return _as_value(

@@ -7,6 +7,7 @@ if False:  # For type checkers; the probe has no time to import it.
     from typing import Any  # noqa: F401
 
 OUTPUT = 1 << 20  # Bytes.
+PASSED = ("CUDA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_VISIBLE_DEVICES")
 GRACE = 1  # Seconds for one that was killed; the kernel may hold it in a driver for ever.
 
 
@@ -84,6 +85,26 @@ class Program(object):
             self._process.wait(GRACE)
         except self._late:
             pass
+
+
+def environ(places):
+    """What such a program is given of the machine's environment.
+
+    No variable that makes a loader, a shell or a library run something else; and search paths
+    without the directories where others than this user and root may put things.
+    """
+    given = {
+        name: value
+        for name, value in places.machine.environ.items()
+        if name in PASSED or name.startswith("NVML_")
+    }
+    for name in ("LD_LIBRARY_PATH", "PATH"):
+        paths = [places.machine.path(path) for path in places.variables(name)]
+        paths = [path for path in paths if trusted(path)]
+        if paths:
+            given[name] = ":".join(paths)
+    given["LC_ALL"] = "C"
+    return given
 
 
 def trusted(path):

@@ -32,17 +32,17 @@ _DEVICE = re.compile(r"GPU (\d+): ")
 _INSTANCE = re.compile(r"\s+MIG (\S{1,64})\s+Device\s+\d+:")
 
 
-def look(places, environ, reasons):
+def look(places, reasons):
     """``(facts of a Driver, Gpus)``, or None with what it said in *reasons* (a list)."""
     path = places.program("nvidia-smi", PLACES)
     real = path and places.here(places.real(path))
     if real is None or not programs.trusted(real):
         return None
 
+    environ = programs.environ(places)
+
     def run(*arguments):
-        status, output, problem = programs.Program(
-            [real, *list(arguments)], environ, SECONDS
-        ).answer()
+        status, output, problem = programs.Program([real, *arguments], environ, SECONDS).answer()
         if problem is not None:
             reasons.append("nvidia-smi: " + problem)
         return status, output.decode("utf-8", "replace")

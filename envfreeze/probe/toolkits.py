@@ -179,7 +179,7 @@ def _by_asking(places, compiler):
     real = places.here(places.real(compiler))
     if not programs.trusted(real):
         return None
-    environ = dict(places.machine.environ)
+    environ = programs.environ(places)
     status, output, _ = programs.Program([real, "--version"], environ, SECONDS).answer()
     found = release(output.decode("utf-8", "replace")) if status == 0 else None
     return found and {"version": found[0], "nvcc": found[1], "source": compiler + " --version"}

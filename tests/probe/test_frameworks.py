@@ -1,7 +1,8 @@
 """What frameworks were built for, on the literal lines of their files that matter.
 
-Shapes of torch 2.13 and 1.13, tensorflow 2.16, jax 0.10, cupy 13 and onnxruntime 1.20, as their
-wheels have them; the lines were written down by hand.
+Shapes as the wheels of torch 2.13 (CPU), tensorflow-cpu 2.21, jax 0.10.2, cupy-cuda12x 14.2 and
+onnxruntime 1.32 have them, written down by hand; the values of builds for CUDA are those that
+users have posted, or made up.
 """
 
 from __future__ import annotations
@@ -92,6 +93,18 @@ def test_tensorflow(tmp_path: Path) -> None:
         cudnn="8",
         architectures=["compute_90", "sm_60", "sm_70", "sm_80", "sm_89"],
         source=source,
+    )
+
+
+def test_tensorflow_for_the_processor_alone(tmp_path: Path) -> None:
+    source = "tensorflow/python/platform/build_info.py"
+    text = (
+        "import collections\n\nbuild_info = collections.OrderedDict("
+        "[('is_cuda_build', False), ('is_rocm_build', False), ('is_tensorrt_build', False)])\n"
+    )
+    files = {source: text, "tensorflow_cpu-2.21.0.dist-info/METADATA": ""}
+    assert look(tmp_path, files)["tensorflow"] == Framework(
+        name="tensorflow", version="2.21.0", source=source
     )
 
 

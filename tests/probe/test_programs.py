@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from envfreeze.probe import programs
+from envfreeze.probe.machine import Machine
+from envfreeze.probe.places import Places
 
 
 def ask(script: str, seconds: float = 5) -> tuple[int | None, bytes, str | None]:
@@ -59,6 +61,26 @@ def test_what_cannot_be_run(path: str) -> None:
     status, output, problem = programs.Program([path], {}, 5).answer()
     assert (status, output) == (None, b"")
     assert problem is not None and problem.startswith("it cannot be run: ")
+
+
+def test_what_of_the_environment_is_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "anybodys").mkdir()
+    (tmp_path / "anybodys").chmod(0o777)
+    given = {
+        "PATH": "/own:/anybodys:/gone:relative:",
+        "LD_LIBRARY_PATH": "/anybodys",
+        "LD_PRELOAD": "/own/x.so",
+        "BASH_ENV": "/own/x",
+        "SECRET": "x",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+    }
+    here = Places(Machine(root=str(tmp_path), environ=given))
+    assert programs.environ(here) == {
+        "PATH": f"{tmp_path}/own",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "LC_ALL": "C",
+    }
 
 
 def test_who_is_trusted(tmp_path: Path) -> None:
