@@ -12,9 +12,11 @@ import re
 import sys
 import types
 
-from . import nvml, programs, smi
 from .places import WSL
 
+# nvml, programs and smi are imported where there is a driver: most machines have none.
+
+SONAME = "libnvidia-ml.so.1"  # Never the unversioned one: in a toolkit that is a stub.
 SECONDS = 15  # Waking up eight sleeping devices takes some.
 LIMIT = 1 << 16  # Bytes of a file of the kernel.
 DEVICES = 1024
@@ -51,30 +53,33 @@ class Nvidia(object):
         self.machine = places.machine
         self.platform = platform(places)
         self.signs = bool(self.platform) or any(map(places.exists, (VERSION, MODULE)))
-        if self.platform == "wsl" and not places.exists(WSL + "/" + nvml.SONAME):
+        if self.platform == "wsl" and not places.exists(WSL + "/" + SONAME):
             # Every WSL 2 has /dev/dxg; Windows puts the library there if it has the driver.
             self.signs = any(map(places.exists, (VERSION, MODULE)))
         self.ask = ask
         self._child = self._start() if self.signs and ask else None
 
     def _start(self):
-        candidates = [nvml.SONAME]
+        from . import nvml, programs
+
+        candidates = [SONAME]
         if self.platform == "wsl":
-            candidates.insert(0, self.machine.path(WSL + "/" + nvml.SONAME))
+            candidates.insert(0, self.machine.path(WSL + "/" + SONAME))
         argv = [sys.executable or "", "-I", "-S", "-B", "-c", _CHILD, shipped(nvml)]
         return programs.Program(argv + candidates, programs.environ(self.places), SECONDS)
 
     def answer(self):
         """``(Driver, Gpus)`` as plain values."""
         library = self._library()
-        if not self.signs:
-            if library and self.platform != "wsl":
-                reason = "its library is installed, " + nvml.WORDS[9]
-                return {"state": "no-answer", "reason": reason, "library": library}, []
+        if not self.signs and (library is None or self.platform == "wsl"):
             return {"state": "none"}, []
         told = from_files(self.places)
-        if library:
-            told.setdefault("library", library)
+        match = _LIBRARY.search(library or "")
+        if match:
+            told["library"] = match.group(1)
+        if not self.signs:
+            reason = "its library is installed, its kernel module is not loaded"
+            return dict(told, state="no-answer", reason=reason), []
         driver, gpus, reason = self._asked()
         if driver is None:
             gpus = gpus_from_files(self.places)
@@ -87,6 +92,8 @@ class Nvidia(object):
         """``(Driver, Gpus, None)`` of whom it answered, or ``(None, None, reason)``."""
         if self._child is None:
             return None, None, "only its files were read"
+        from . import nvml, smi
+
         status, output, problem = self._child.answer()
         said = answer_of(output) if status == 0 else None
         if said is None:
@@ -133,13 +140,12 @@ class Nvidia(object):
         return [found for found in gpus if found["name"]]
 
     def _library(self):
-        """The version in the name of the driver's own library, looked for as the loader does."""
+        """The file that is the driver's own library, looked for as the loader does; or None."""
         for directory in self.places.loaded_from():
             # Debian's packages keep the library in a directory of their own below.
             for path in (directory, directory + "/nvidia/current", directory + "/nvidia"):
-                if nvml.SONAME in self.places.names(path):
-                    match = _LIBRARY.search(self.places.real(path + "/" + nvml.SONAME))
-                    return match.group(1) if match else None
+                if SONAME in self.places.names(path):
+                    return self.places.real(path + "/" + SONAME)
         return None
 
 
@@ -165,6 +171,8 @@ def answer_of(output):
 
 def reason_of(said):
     """Why the library gave no answer: our words for its number, and its own."""
+    from . import nvml
+
     code, own = said.get("error"), clean(said.get("problem"))
     if code is None:
         return own or "it gave no answer"
@@ -176,6 +184,8 @@ def gpu(device):
     """One Gpu of what the child says about a device."""
     found = {"name": clean(device.get("name")) or ""}
     if "error" in device:
+        from . import nvml
+
         found["problem"] = nvml.worded(device["error"])
     for key, value in (
         ("uuid", clean(device.get("uuid"))),

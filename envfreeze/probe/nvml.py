@@ -5,7 +5,6 @@ to the child. So everything is imported where it is used, and no default values 
 Functions, struct layouts and buffer sizes as in nvml.h (nvidia-nvml-dev 13.5).
 """
 
-SONAME = "libnvidia-ml.so.1"  # Never the unversioned one: in a toolkit that is a stub.
 FUNCTION_NOT_FOUND = 13
 LIBRARY_NOT_FOUND = 12
 BUFFER = 256  # Bytes; what is asked for has at most 96.

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from . import programs, versions
+from . import versions
 
 SECONDS = 5
 LIMIT = 1 << 16  # Bytes of a file.
@@ -100,6 +100,8 @@ def apple(places, ask):
     version = match.group(1) if match else None
     if not (ask and sys.platform == "darwin"):
         return _as_value("apple", "no-answer", version, [], PLIST)
+    from . import programs
+
     argv = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
     status, output, _ = programs.Program(argv, programs.environ(places), SECONDS).answer()
     name = output.decode("utf-8", "replace").strip()[:100]

@@ -5,7 +5,7 @@ Places as NVIDIA's cuda-pathfinder, the HPC SDK, conda-forge and Debian have the
 
 import re
 
-from . import programs, versions
+from . import versions
 
 SECONDS = 5
 SCRIPT = 4096  # Bytes; a longer nvcc is not a script that calls another.
@@ -176,6 +176,8 @@ def _by_metadata(places, root):
 
 
 def _by_asking(places, compiler):
+    from . import programs  # Only here: files nearly always tell.
+
     real = places.here(places.real(compiler))
     if not programs.trusted(real):
         return None

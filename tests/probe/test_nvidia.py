@@ -147,6 +147,11 @@ def test_a_library_without_a_driver_is_not_asked(box: Box, library: Path) -> Non
     assert gpus == []
 
 
+def test_a_library_that_does_not_tell_its_version(box: Box) -> None:
+    driver, _ = box.write("/usr/lib64/libnvidia-ml.so.1", "").look()
+    assert (driver.state, driver.library) == ("no-answer", None)
+
+
 def test_looking_at_this_machine_leaves_dev_as_it_was() -> None:
     def listed() -> list[tuple[str, list[str], list[str]]]:
         return [
@@ -379,7 +384,7 @@ def test_the_real_binding_says_the_same(
         return None if isinstance(value, str) and value.startswith("error ") else value
 
     environ["LD_LIBRARY_PATH"] = str(place)
-    child = [sys.executable, "-I", "-S", "-c", nvidia._CHILD, nvidia.shipped(nvml), nvml.SONAME]
+    child = [sys.executable, "-I", "-S", "-c", nvidia._CHILD, nvidia.shipped(nvml), nvidia.SONAME]
     done = subprocess.run(child, env=environ, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout)
     assert said.pop("path") == str(place / "libnvidia-ml.so.580.95.05")
