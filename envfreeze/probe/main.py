@@ -12,7 +12,10 @@ SCHEMA = 1
 
 
 def observe(request, initial):
-    """The Snapshot as plain values. *initial* is sys.path as the interpreter started with it."""
+    """``(Snapshot, machine below it or None)`` as plain values.
+
+    *initial* is sys.path as the interpreter started with it.
+    """
     machine = Machine(
         environ=request.get("environ"),
         known=request.get("known"),
@@ -21,24 +24,25 @@ def observe(request, initial):
     base_executable = getattr(sys, "_base_executable", None) or os.path.realpath(sys.executable)
     for path in (sys.executable, sys.prefix):
         if not is_utf8(path):
-            return {"refused": "its path is not UTF-8: " + utf8(path)}
+            return {"refused": "its path is not UTF-8: " + utf8(path)}, None
     venv = sitepath.find_venv(sys.executable)
     sitepath.enter_venv(venv)
     entries = sitepath.build(machine, initial, venv)
     facts = interpreter.facts(venv, base_executable)
     chosen = _by_identity(entries)
     walks = {path: files.walk(path) for path, kind in chosen if kind in sitepath.SITE_KINDS}
+    below = _host(request, chosen, walks) if request.get("host") else None
     last = request.get("last") or {}
     if last:
         now = unchanged.fingerprint(machine, entries, facts, walks, last["outside"])
         if now is not None and now == last["fingerprint"]:
-            return {"same": now}
+            return {"same": now}, below
     outside = []  # type: list
     sites, found, remember, trees = _sites(machine, entries, chosen, (facts, walks, outside))
     fingerprint = None  # What lies in source trees is not part of it.
     if trees is None:
         fingerprint = unchanged.fingerprint(machine, entries, facts, walks, outside)
-    return {
+    document = {
         "schema": SCHEMA,
         "fingerprint": fingerprint,
         "outside": outside,
@@ -51,6 +55,15 @@ def observe(request, initial):
         "sources": trees or [],
         "remember": remember,
     }
+    return document, below
+
+
+def _host(request, chosen, walks):
+    from . import host  # A comparison of packages does without.
+
+    machine = Machine(environ=request.get("environ"))  # With findings of its own.
+    sites = [(path, walks[path][0]) for path, _ in chosen if path in walks]
+    return {"host": host.facts(machine, sites), "findings": machine.findings}
 
 
 def _sites(machine, entries, chosen, seen):
@@ -186,8 +199,9 @@ def _headers(prefix, facts):
 def run(request, initial):
     """Observe and print, framed by the request's marker: other output cannot pass for it."""
     gc.disable()  # All that is made is printed: there is nothing to collect on the way.
+    below = None
     try:
-        document = observe(request, initial)
+        document, below = observe(request, initial)
     except Exception as error:  # whatever happens, the caller gets an answer
         import traceback
 
@@ -195,13 +209,16 @@ def run(request, initial):
             "error": "%s: %s" % (type(error).__name__, error),
             "traceback": traceback.format_exc(),
         }
-    emit(request["marker"], document)
+    emit(request["marker"], [document] if below is None else [document, below])
 
 
-def emit(marker, document):
-    data = json.dumps(document, separators=(",", ":")).encode("ascii")
+def emit(marker, documents):
     frame = marker.encode("ascii")
-    view = memoryview(b"\n" + frame + data + frame + b"\n")
+    framed = [
+        b"\n" + frame + json.dumps(each, separators=(",", ":")).encode("ascii") + frame + b"\n"
+        for each in documents
+    ]
+    view = memoryview(b"".join(framed))
     while view:
         view = view[os.write(1, view) :]
     os._exit(0)  # Taking the document apart again would take time, and do nothing.

@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 
 from envfreeze.errors import TargetError
-from envfreeze.model.snapshot import SCHEMA, Snapshot
+from envfreeze.model.host import Host
+from envfreeze.model.snapshot import SCHEMA, Finding, Snapshot
 
 FLAGS = ("-S", "-B")
 """No ``site`` (no .pth line, no sitecustomize is run), no bytecode written."""
@@ -54,16 +55,32 @@ L = []
 R = S.pop("request")
 if R.pop("more", False):
     R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
-class Package(types.ModuleType):
-    def __getattr__(self, name):
-        if "." + name not in S["later"]:
-            raise AttributeError(name)
-        if not L:
-            L.append(unpack({later!r}))
-        load("." + name, L[0]["." + name])
-        return self.__dict__[name]
+T = R.pop("modules", {{}})
+class Text(object):
+    def __init__(self, name, text):
+        self.name, self.text = name, text
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        exec(compile(self.text, "<envfreeze probe%s>" % self.name, "exec"), module.__dict__)
+class Texts(object):
+    @staticmethod
+    def find_spec(full, path=None, target=None):
+        head, dot, name = full.partition(".")
+        if head != "envfreeze_probe":
+            return None
+        name = dot + name
+        text = T.get(name)
+        if text is None and name in S["later"]:
+            if not L:
+                L.append(unpack({later!r}))
+            text = L[0][name]
+        if text is None:
+            return None
+        return sys.modules["_frozen_importlib"].ModuleSpec(full, Text(name, text))
+sys.meta_path.insert(0, Texts)
 def load(name, text):
-    module = (types.ModuleType if name else Package)("envfreeze_probe" + name)
+    module = types.ModuleType("envfreeze_probe" + name)
     module.__package__ = "envfreeze_probe"
     if not name:
         module.__path__ = []
@@ -93,7 +110,28 @@ MODULES = (
 """In the order in which they import one another."""
 
 LATER = (".changes", ".git", ".pointers", ".roots", ".sources", ".trees")
-"""Loaded when they are first imported, as ``from . import NAME``: most environments need none."""
+"""Loaded when they are first imported: most environments need none."""
+
+HOST = (
+    ".accelerator",
+    ".frameworks",
+    ".gpulibs",
+    ".host",
+    ".limits",
+    ".nvidia",
+    ".nvml",
+    ".otheraccel",
+    ".places",
+    ".platform",
+    ".processor",
+    ".programs",
+    ".smi",
+    ".surroundings",
+    ".toolkits",
+    ".versions",
+)
+"""Loaded like these, where the machine below is asked for. They travel in the request, beside the
+program: a command line's word has at most 128 KiB on Linux."""
 
 
 def _text(name: str) -> str:
@@ -113,6 +151,12 @@ def _later() -> str:
 
 def _packed(value: object) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value).encode(), 9)).decode("ascii")
+
+
+@functools.cache
+def host_modules() -> dict[str, str]:
+    """What a request needs under ``modules`` when it has ``host``."""
+    return {name: _text(name) for name in HOST}
 
 
 class Question:
@@ -151,7 +195,7 @@ class Question:
                 f"{place} gave no answer to the probe",
                 hint="Check that it is a working Python: run it with -c 'print(1)'.",
             )
-        return _read(framed[0], place)
+        return _read(framed[0], place, framed[1] if len(framed) > 1 else None)
 
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -175,12 +219,23 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     remember: dict[str, dict[str, str | None]] = msgspec.field(default_factory=dict)
 
 
+class HostSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine below the environment: looked at anew each time, never remembered."""
+
+    host: Host
+    findings: list[Finding] = []
+
+
 class Observation:
     """A snapshot, decoded when it is asked for, and what makes the next one faster."""
 
-    def __init__(self, document: bytes, place: str) -> None:
-        """:raises TargetError: *document* is no answer."""
+    def __init__(self, document: bytes, place: str, below: bytes | None = None) -> None:
+        """
+        :param below: what was seen of the machine below, where that was asked for.
+        :raises TargetError: *document* is no answer.
+        """
         self.document = document
+        self._below = below
         self._place = place
         try:
             head = msgspec.json.decode(document, type=_Head)
@@ -202,12 +257,32 @@ class Observation:
         return Last(self.fingerprint, outside)
 
     @functools.cached_property
+    def below(self) -> HostSeen | None:
+        """The machine below the environment; None: it was not asked for.
+
+        :raises TargetError: the answer is none.
+        """
+        try:
+            return msgspec.json.decode(self._below, type=HostSeen) if self._below else None
+        except _UNREADABLE as error:
+            raise _no_snapshot(self._place, error) from error
+
+    @functools.cached_property
     def snapshot(self) -> Snapshot:
         """:raises TargetError: the answer is not a snapshot."""
         try:
-            return msgspec.json.decode(self.document, type=Snapshot)
+            found = msgspec.json.decode(self.document, type=Snapshot)
         except _UNREADABLE as error:
             raise _no_snapshot(self._place, error) from error
+        if self.below is None:
+            return found
+        findings = [*found.findings, *self.below.findings]
+        return msgspec.structs.replace(found, host=self.below.host, findings=findings)
+
+    def on(self, other: Observation) -> Observation:
+        """This environment on the machine that was seen as *other*."""
+        self._below = other._below
+        return self
 
 
 def _no_snapshot(place: str, error: Exception | str) -> TargetError:
@@ -221,14 +296,14 @@ class _Failure(msgspec.Struct):
     traceback: str = ""
 
 
-def _read(document: bytes, place: str) -> Observation:
+def _read(document: bytes, place: str, below: bytes | None) -> Observation:
     if not any(word in document[:64] for word in (b'"schema"', b'"same"')):
         try:
             _fail(msgspec.json.decode(document, type=_Failure), place)
         except _UNREADABLE as error:
             raise _no_snapshot(place, error) from error
         raise _no_snapshot(place, "it says neither what it saw nor what went wrong")
-    observation = Observation(document, place)
+    observation = Observation(document, place, below)
     if observation.same is None:
         _ = observation.snapshot  # Decoded now: a target that answers nonsense is told at once.
     return observation

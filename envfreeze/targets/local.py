@@ -19,7 +19,7 @@ import msgspec
 
 from envfreeze.errors import TargetError, UsageError
 from envfreeze.store import Cache
-from envfreeze.targets.bundle import FLAGS, Last, Observation, Question
+from envfreeze.targets.bundle import FLAGS, Last, Observation, Question, host_modules
 
 _OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
 _DROP = frozenset(
@@ -163,6 +163,7 @@ def observe(
     environ: Mapping[str, str],
     cache: Cache | None,
     rehash: bool = False,
+    host: bool = False,
     meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
     """Run the probe in *target*.
@@ -170,13 +171,16 @@ def observe(
     Digests of files that have not changed since an earlier run are taken from *cache*
     (by device, inode, size, modification and change time), unless *rehash*.
 
+    :param host: look at the machine below, too.
     :param meanwhile: called once the probe has been started, while it looks.
     :raises TargetError: it cannot be run, or gives no answer.
     """
     key = _memory_key(target.python)
     known = _known(cache, key) if cache is not None and not rehash else {}
     last = _last(cache, key) if cache is not None and not rehash else None
-    told = {"known": known, "last": last}
+    told: dict[str, object] = {"known": known, "last": last}
+    if host:
+        told |= {"host": True, "modules": host_modules()}
     ahead = _Ahead(cache, str(last["fingerprint"]), target.python) if cache and last else None
 
     def while_it_looks() -> None:
@@ -189,8 +193,8 @@ def observe(
     if observation.same is not None and cache is not None:
         earlier = ahead.result(observation.same) if ahead is not None else None
         if earlier is not None:
-            return earlier
-        observation = _ask(target, environ, {"known": known}, rehash)
+            return earlier.on(observation)
+        observation = _ask(target, environ, {**told, "last": None}, rehash)
     if cache is not None:
         _remember(cache, key, known, observation)
     return observation
