@@ -194,12 +194,17 @@ def real(machine, path):
 
 
 def _add(machine, found, path):
-    """The library at *path*, once, where it is a file that can be read."""
-    if path in found or not os.path.isfile(machine.path(path)):
-        return
+    if path not in found:
+        entry = describe(machine, path)
+        if entry is not None:
+            found[path] = entry
+
+
+def describe(machine, path):
+    """What the file at *path* is, as ``Blas`` has it; None: none of ours, or not to be read."""
     chosen = classify(path.rpartition("/")[2])
-    if chosen is None:
-        return
+    if chosen is None or not os.path.isfile(machine.path(path)):
+        return None
     kind, name = chosen
     entry = {"kind": kind, "name": name, "path": utf8(path)}
     if kind == "blas":
@@ -207,7 +212,7 @@ def _add(machine, found, path):
         entry["name"] = name or _implementation(path, text, symbols)
         entry["version"] = _version(entry["name"], path, text)
         entry["threading"] = _threading(entry["name"], text, symbols)
-    found[path] = {key: value for key, value in entry.items() if value is not None}
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _implementation(path, text, symbols):

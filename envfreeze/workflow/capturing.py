@@ -67,6 +67,7 @@ def capture(
             hint="Run envfreeze inside a container of it, or capture where it was made.",
         )
     found = local.find(target, context.environ)
+    special = bool(options.without) or found.running is not None
     sidecar = Sidecar(output)
     # The probe is another process: meanwhile an earlier result is looked up and checked.
     earlier = _Earlier(found, options, sidecar, context)
@@ -76,15 +77,18 @@ def capture(
             environ=context.environ,
             cache=context.cache,
             rehash=options.rehash,
-            # It remembers whole environments: one that leaves something out passes it by.
-            meanwhile=None if options.without else earlier.start,
+            # It remembers whole environments: one that leaves something out, or has the facts of
+            # a process, passes it by.
+            meanwhile=None if special else earlier.start,
         )
     left_out: list[str] = []
-    frozen = None if options.without else earlier.result(observation.fingerprint)
-    if options.without:
-        from envfreeze.model.without import without
+    frozen = None if special else earlier.result(observation.fingerprint)
+    if special:
+        snapshot = local.seen(found, observation)
+        if options.without:
+            from envfreeze.model.without import without
 
-        snapshot, left_out = without(observation.snapshot, options.without)
+            snapshot, left_out = without(snapshot, options.without)
         frozen = _freeze(snapshot, options, sidecar, context)
     elif frozen is None:
         frozen = _freeze(observation.snapshot, options, sidecar, context)
