@@ -26,7 +26,7 @@ MOST_BYTES = 1 << 24
 """Of a file in /proc: a process can make its maps and environment as long as it likes."""
 _DELETED = " (deleted)"
 _PYTHON = re.compile(r"\.?(?:python|pypy)[0-9]*(?:\.[0-9]+)*[a-z]{0,2}(?:-(?:wrapped|intel64|c))?$")
-_LIBRARY = re.compile(r"/[^/]*\.so(?:\.[^/]*)?$")
+_LIBRARY = re.compile(r"/[^/]*\.so(?:\.[0-9][^/]*)?$")
 _SITE = re.compile(r"(/.*|)/lib(?:64)?/(?:python|pypy)[0-9.]+t?/site-packages/")
 _VERSION = re.compile(
     r"/libpython3\.([0-9]+)t?d?\.so|\.cpython-3([0-9]+)t?d?-|/python3\.([0-9]+)t?/lib-dynload/"
@@ -90,10 +90,7 @@ def look(target: str, proc: Path = PROC) -> Running:
     except (FileNotFoundError, ProcessLookupError) as error:
         raise _gone(target) from error
     except PermissionError as error:
-        raise TargetError(
-            f"{target} may not be looked at: it belongs to {_user(place)}",
-            hint="Run envfreeze as that user, or as root.",
-        ) from error
+        raise _refused(target, place) from error
 
 
 _BY_PATH = "Give the path of the environment instead."
@@ -103,6 +100,23 @@ def _gone(target: str) -> TargetError:
     return TargetError(
         f"{target}: no such process, or it has ended",
         hint="Look for it again: pgrep -af python",
+    )
+
+
+def _refused(target: str, place: Path) -> TargetError:
+    """proc(5): another user's process needs CAP_SYS_PTRACE, as do some of one's own."""
+    try:
+        owner = _identity(_read(place / "status"))[0]
+    except (OSError, IndexError, ValueError):
+        owner = None
+    if owner is not None and owner != os.geteuid():
+        return TargetError(
+            f"{target} may not be looked at: it belongs to user {owner}",
+            hint="Run envfreeze as that user, or as root.",
+        )
+    return TargetError(
+        f"{target} may not be looked at: the kernel keeps what it runs to itself",
+        hint="Run envfreeze as root with CAP_SYS_PTRACE, or give the path of the environment.",
     )
 
 
@@ -213,13 +227,6 @@ def _identity(status: bytes) -> tuple[int, int, tuple[int, ...]]:
     lines = dict(line.partition(b":")[::2] for line in status.splitlines())
     ids = [lines.get(key, b"").split() for key in (b"Uid", b"Gid", b"Groups")]
     return int(ids[0][1]), int(ids[1][1]), tuple(map(int, ids[2]))
-
-
-def _user(place: Path) -> str:
-    try:
-        return f"user {_identity(_read(place / 'status'))[0]}"
-    except (OSError, IndexError, ValueError):
-        return "another user"
 
 
 def arguments(data: bytes) -> list[str]:
