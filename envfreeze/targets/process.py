@@ -314,7 +314,7 @@ def interpreter(seen: _Seen, target: str, place: Path) -> tuple[str, Started]:
         return _embedding(seen, target, place), NOT_TOLD
     for candidate in _called(seen):
         if _is_same(candidate, seen.exe):
-            return candidate, started(seen.argv)
+            return _tidy(candidate), started(seen.argv)
     # It has given itself a title. What it has loaded tells which venv it is.
     return _by_libraries(seen, target) or _by_variable(seen) or seen.exe, NOT_TOLD
 
@@ -333,6 +333,12 @@ def _called(seen: _Seen) -> Iterator[str]:
         if Path(path).is_file() and os.access(path, os.X_OK):
             yield path
             return
+
+
+def _tidy(path: str) -> str:
+    """*path* without ``..``, where that leads to the same directory."""
+    plain = os.path.normpath(path)
+    return plain if _is_same(os.path.dirname(plain), os.path.dirname(path)) else path  # noqa: PTH120
 
 
 def _by_libraries(seen: _Seen, target: str) -> str | None:

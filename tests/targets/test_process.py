@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from envfreeze import workflow
 from envfreeze.diff import view
 from envfreeze.errors import TargetError, UsageError
 from envfreeze.model.host import Blas, Host, Mapped, Numerics, Process
+from envfreeze.store import Cache
 from envfreeze.targets import local, process
 from envfreeze.targets.loaded import described, strays, with_loaded
 from envfreeze.targets.process import Running, look
@@ -79,8 +81,7 @@ def test_no_venv_at_all() -> None:
 @pytest.mark.parametrize("word", ["bin/python", "./bin/python", "../env/bin/python"])
 def test_started_by_a_relative_path(word: str, env: Environment) -> None:
     with running(word, "-c", SLEEP, cwd=env.prefix) as pid:
-        assert Path(look(f"pid:{pid}").python).samefile(env.python)
-        assert local.find(f"pid:{pid}", {}).python.endswith(word)
+        assert local.find(f"pid:{pid}", {}).python == str(env.prefix / "bin/python")
     # It went elsewhere; its shell was where it started.
     moved = "import os\nos.chdir('/')\n" + SLEEP
     environ = plain_environ(PWD=str(env.prefix))
@@ -217,6 +218,33 @@ def test_it_compares_as_what_it_runs_in(env: Environment) -> None:
     there = env.snapshot()
     assert view.of_snapshot(snapshot, "x") == view.of_snapshot(there, "x")
     assert there.host is None or there.host.process is None
+
+
+def test_a_link_in_the_way_is_not_tidied_away(env: Environment, tmp_path: Path) -> None:
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("deep/er")
+    word = "link/../../env/bin/python"  # By its text it would be below the directory above.
+    with running(word, "-c", SLEEP, cwd=tmp_path) as pid:
+        assert look(f"pid:{pid}").python == f"{tmp_path}/{word}"
+
+
+@pytest.mark.parametrize("without", [(), ("inside",)])
+def test_the_commands_take_it(without: tuple[str, ...], env: Environment, tmp_path: Path) -> None:
+    env.install("inside", "1.0")
+    context = workflow.Context(environ=plain_environ(), cache=Cache(tmp_path / "cache"))
+    options = workflow.CaptureOptions(offline=True, pack=False, without=without)
+    lock = tmp_path / "env.lock"
+    with running(env.python, "-c", SLEEP) as pid:
+        target = f"pid:{pid}"
+        captured = workflow.capture(target, lock, options, context)
+        verified = workflow.verify(lock, target, rehash=False, context=context)
+        compared = workflow.diff(target, str(env.prefix), context)
+        again = workflow.diff(str(lock), target, context)
+    assert captured.target.described == target
+    names = [item.name for item in captured.lock.machine.unproved]
+    assert names == ([] if without else ["inside"])
+    assert verified.equal == again.equal == (not without)
+    assert compared.equal
 
 
 # --- what cannot be looked at --------------------------------------------------------------
