@@ -71,7 +71,7 @@ LONGEST = 4096  # Characters of a value.
 
 _SECRET = re.compile(
     r"://[^/\s]*@"  # A URL with a login.
-    r"|(?:pass(?:wor)?d|passwd|token|secret|credential|api[_-]?key)\w*\s*[=:]|\bbearer\s"
+    r"|(?:pass(?:wor)?d|passwd|token|secret|credential|api[_-]?key)\w{0,40}\s{0,8}[=:]|\bbearer\s"
     # What the tokens of well-known services begin with.
     r"|\b(?:gh[opsur]_|github_pat_|glpat-|hf_|sk-|xox[abps]-|pypi-|AKIA|eyJ)[A-Za-z0-9_-]{10}",
     re.IGNORECASE,

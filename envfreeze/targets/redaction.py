@@ -10,8 +10,8 @@ MOST_ARGUMENTS = 256
 
 _HIDDEN = "***"
 _NAME = (
-    r"(?:[\w-]*(?:password|passwd|passphrase|token|secret|credential|api[_-]?key|access[_-]?key"
-    r"|private[_-]?key|auth)[\w-]*|pass|pw)"
+    r"(?:[\w-]{0,60}(?:password|passwd|passphrase|token|secret|credential|api[_-]?key|access[_-]?key"
+    r"|private[_-]?key|auth)[\w-]{0,60}|pass|pw)"
 )
 _OPTION = re.compile(rf"-{{1,2}}{_NAME}$", re.IGNORECASE)
 _ASSIGNED = re.compile(

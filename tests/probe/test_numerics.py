@@ -427,3 +427,13 @@ def test_settings_come_from_the_first_site_that_has_them(tmp_path: Path) -> None
 def test_a_setting_too_large_to_be_one_is_not_read(tmp_path: Path) -> None:
     m = machine(tmp_path, {f"{SITE}/numpy/__config__.py": b"#" * (1 << 19)})
     assert facts(m, tmp_path).switches == {}
+
+
+def test_a_hostile_value_does_not_take_long() -> None:
+    import time
+
+    start = time.monotonic()
+    for name in sorted(ALLOWED | RECORDED):
+        for text in ("token", "password ", "a-", "://"):
+            Machine(environ={name: (text * 4096)[:4096]}).variables()
+    assert time.monotonic() - start < 10

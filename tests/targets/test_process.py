@@ -462,6 +462,16 @@ def test_another_root(cgroup: str, said: str, hint: str, env: Environment, tmp_p
     assert said in str(caught.value) and hint in caught.value.hint
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root directory")
+def test_a_real_chroot(tmp_path: Path) -> None:
+    code = f"import os, sys, time\nos.chroot({str(tmp_path)!r})\n" + SLEEP
+    with (
+        running(newest(), "-c", code) as pid,
+        pytest.raises(TargetError, match="its files are not those"),
+    ):
+        look(f"pid:{pid}")
+
+
 def test_the_same_root_and_other_files_there(tmp_path: Path) -> None:
     proc = entry(tmp_path / "proc", Path("/gone/bin/python3.11"))
     with pytest.raises(TargetError, match="its files are not those"):
