@@ -1,6 +1,6 @@
 """The machine below the environment: each part looks on its own, and none can fail the others."""
 
-from . import accelerator, platform
+from . import accelerator, numerics, platform
 
 
 def facts(machine, sites, devices=True):
@@ -12,6 +12,7 @@ def facts(machine, sites, devices=True):
     parts = {
         "platform": lambda: platform.facts(machine),
         "accelerator": lambda: accelerator.facts(machine, sites, devices),
+        "numerics": lambda: numerics.facts(machine, sites),
     }
     found = {}
     for name, look in parts.items():

@@ -578,6 +578,7 @@ def _lock(
                 interpreter=machine.interpreter,
                 system=machine.system,
                 environment=dict(sorted(snapshot.environment.items())),
+                host=machine.host,
                 loose_dists=sorted(loose_dists, key=lambda d: (normalize(d.name), d.site, d.info)),
                 loose=sorted(loose, key=lambda site: site.site),
                 sites=_order(seen),

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from envfreeze.errors import IndexUnavailableError
+from envfreeze.model.host import Host
 from envfreeze.model.lock import Artifact, InterpreterLayer, SystemLayer, SystemPackage, Unproved
 from envfreeze.model.snapshot import Dist, Finding, Interpreter, LooseFile, Snapshot, SourceFile
 from envfreeze.model.survey import Survey, digest_of
 from envfreeze.progress import Progress
-from envfreeze.resolve import debs, elf, interpreter
+from envfreeze.resolve import below, debs, elf, interpreter
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp, still
 from envfreeze.resolve.http import Http
@@ -46,6 +47,7 @@ class MachineLayers:
 
     interpreter: InterpreterLayer
     system: SystemLayer
+    host: Host | None = None
     findings: list[Finding] = field(default_factory=list)
     watched: dict[str, str] = field(default_factory=dict)
     """The files that this was read from, and their stamps."""
@@ -105,10 +107,22 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
             packages=system.packages,
             unproved=system.unproved,
         ),
+        host=below.described(snapshot, lambda paths: _owned(paths, dpkg)),
         findings=system.findings,
         watched=system.libraries
         | {path: stamp(path) for path in (*_watched(facts), *interpreter.watched(facts))},
     )
+
+
+def _owned(paths: Sequence[str], dpkg: Dpkg | None) -> dict[str, str]:
+    """The system packages that own what lies at these paths, links resolved."""
+    if dpkg is None:
+        return {}
+    real = {path: dpkg.root.real(path) for path in paths}
+    owners = dpkg.owners(sorted(set(real.values())))
+    return {
+        path: f"dpkg {owners[place][0].name}" for path, place in real.items() if place in owners
+    }
 
 
 def _watched(facts: Interpreter) -> tuple[str, ...]:

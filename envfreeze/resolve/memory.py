@@ -22,7 +22,7 @@ from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
 
 _KIND = "frozen"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class _Note(msgspec.Struct, kw_only=True):
     counts: dict[str, int]
     settings: str
     watched: dict[str, str]
+    below: str
 
 
 def _key(fingerprint: str, terms: Terms) -> str:
@@ -65,6 +66,7 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
         counts=dict(frozen.counts),
         settings=terms.settings(facts),
         watched=frozen.watched,
+        below=frozen.below,
     )
     terms.cache.write_note(_KIND, _key(fingerprint, terms), msgspec.json.encode(note))
 
@@ -89,4 +91,5 @@ def recall(fingerprint: str, terms: Terms) -> Frozen | None:
         counts=Counter(note.counts),
         problems=[],
         watched=note.watched,
+        below=note.below,
     )

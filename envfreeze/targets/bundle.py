@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import json
 import secrets
 import zlib
@@ -118,6 +119,7 @@ HOST = (
     ".gpulibs",
     ".host",
     ".limits",
+    ".numerics",
     ".nvidia",
     ".nvml",
     ".otheraccel",
@@ -255,6 +257,11 @@ class Observation:
             return None
         outside = msgspec.json.decode(self.document, type=_Head).outside
         return Last(self.fingerprint, outside)
+
+    @property
+    def below_digest(self) -> str:
+        """A digest of what was seen of the machine below; empty: nothing was."""
+        return hashlib.sha256(self._below).hexdigest() if self._below else ""
 
     @functools.cached_property
     def below(self) -> HostSeen | None:

@@ -14,12 +14,16 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from envfreeze.errors import TargetError, UsageError
+from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Cache
+from envfreeze.targets import process
 from envfreeze.targets.bundle import FLAGS, Last, Observation, Question, host_modules
+from envfreeze.targets.loaded import with_process
 
 _OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
 _DROP = frozenset(
@@ -57,14 +61,20 @@ class LocalTarget:
     described: str
     own: bool
     """It is the environment that envfreeze itself runs from."""
+    running: process.Running | None = None
+    """Of a ``pid:`` target, the process."""
 
 
 def find(target: str | None, environ: Mapping[str, str]) -> LocalTarget:
-    """The interpreter that *target* names: nothing (the active environment) or a path.
+    """The interpreter that *target* names: nothing (the active environment), a path, ``pid:N``.
 
     :raises TargetError: there is no interpreter there.
     :raises UsageError: the active environment is envfreeze's own, and nobody asked for that.
     """
+    if target is not None and target.startswith(process.PREFIX):
+        running = process.look(target)
+        own = _is_own(running.python)
+        return LocalTarget(python=running.python, described=target, own=own, running=running)
     if target is not None:
         python = _python_at(target)
         return LocalTarget(python=python, described=target, own=_is_own(python))
@@ -151,7 +161,7 @@ def _leads_to_own(python: str) -> bool:
         return False
     question = "import os, sys; os.write(1, os.path.abspath(sys.executable).encode())"
     try:
-        output, _, _ = _run([python, *FLAGS, "-c", question], b"", _quiet(os.environ))
+        output, _, _ = _run([python, *FLAGS, "-c", question], b"", _Start(_quiet(os.environ)))
     except TargetError:
         return False
     return _is_own(os.fsdecode(output.strip()))
@@ -166,7 +176,7 @@ def observe(
     host: bool = False,
     meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
-    """Run the probe in *target*.
+    """Run the probe in *target*; for a process, with the variables that it was started with.
 
     Digests of files that have not changed since an earlier run are taken from *cache*
     (by device, inode, size, modification and change time), unless *rehash*.
@@ -175,6 +185,7 @@ def observe(
     :param meanwhile: called once the probe has been started, while it looks.
     :raises TargetError: it cannot be run, or gives no answer.
     """
+    environ = environ if target.running is None else target.running.environ
     key = _memory_key(target.python)
     known = _known(cache, key) if cache is not None and not rehash else {}
     last = _last(cache, key) if cache is not None and not rehash else None
@@ -198,6 +209,13 @@ def observe(
     if cache is not None:
         _remember(cache, key, known, observation)
     return observation
+
+
+def seen(target: LocalTarget, observation: Observation) -> Snapshot:
+    """The snapshot, for a process with what it has loaded."""
+    if target.running is None:
+        return observation.snapshot
+    return with_process(observation.snapshot, target.running.process)
 
 
 def last_fingerprint(target: LocalTarget, cache: Cache) -> str | None:
@@ -292,7 +310,8 @@ def _ask(
     question = Question({"rehash": rehash}, more=True)
     more = json.dumps({"environ": dict(environ), **told}).encode("ascii")
     argv = question.argv(target.python)
-    output, errors, status = _run(argv, more, _quiet(environ), question.marker, meanwhile)
+    how = _Start(_quiet(environ), question.marker, target.running)
+    output, errors, status = _run(argv, more, how, meanwhile)
     try:
         return question.answer(output, target.python)
     except TargetError as error:
@@ -309,16 +328,36 @@ def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
     return {**clean, **_OVERRIDES}
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """How a target's interpreter is started."""
+
+    environ: Mapping[str, str]
+    marker: str = ""
+    running: process.Running | None = None
+
+    def options(self) -> dict[str, Any]:
+        """For Popen: a process's directory and, as root, its user, whose program it is."""
+        if self.running is None:
+            return {"env": self.environ}
+        # A library that is preloaded would run in the probe as well.
+        env = {k: v for k, v in self.environ.items() if k not in {"LD_PRELOAD", "LD_AUDIT"}}
+        found: dict[str, Any] = {"env": env, "cwd": self.running.cwd}
+        if os.geteuid() == 0 and self.running.uid != 0:
+            found |= {"user": self.running.uid, "group": self.running.gid}
+            found["extra_groups"] = self.running.groups
+        return found
+
+
 def _run(
     argv: list[str],
     given: bytes,
-    environ: Mapping[str, str],
-    marker: str = "",
+    how: _Start,
     meanwhile: Callable[[], None] | None = None,
 ) -> tuple[bytes, bytes, int]:
     """``(stdout, stderr, exit status)`` of a target's interpreter.
 
-    It is killed, with what it started, when it has not printed *marker* in time; so it has
+    It is killed, with what it started, when it has not printed the marker in time; so it has
     a process group of its own, and nothing of it is left when we leave.
 
     :raises TargetError: it cannot be run, or does not answer.
@@ -329,8 +368,8 @@ def _run(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environ,
             start_new_session=True,
+            **how.options(),
         )
     except OSError as error:
         raise TargetError(
@@ -344,7 +383,7 @@ def _run(
             try:
                 output, errors = process.communicate(given, timeout=ANSWER_WITHIN)
             except subprocess.TimeoutExpired as late:
-                if not marker or marker.encode("ascii") not in (late.output or b""):
+                if not how.marker or how.marker.encode("ascii") not in (late.output or b""):
                     raise TargetError(
                         f"{argv[0]} did not answer within {ANSWER_WITHIN:g} seconds",
                         hint="Check that it is a working Python: run it with -c 'print(1)'.",

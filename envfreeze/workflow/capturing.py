@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from envfreeze.workflow.context import IMAGE, Context, index, settings
 if TYPE_CHECKING:
     from envfreeze.resolve.frozen import Frozen
     from envfreeze.resolve.memory import Terms
+    from envfreeze.targets.bundle import Observation
 
 STDOUT = Path("-")
 """The output that means: the caller prints the lock."""
@@ -67,6 +68,7 @@ def capture(
             hint="Run envfreeze inside a container of it, or capture where it was made.",
         )
     found = local.find(target, context.environ)
+    special = bool(options.without) or found.running is not None
     sidecar = Sidecar(output)
     # The probe is another process: meanwhile an earlier result is looked up and checked.
     earlier = _Earlier(found, options, sidecar, context)
@@ -76,18 +78,23 @@ def capture(
             environ=context.environ,
             cache=context.cache,
             rehash=options.rehash,
-            # It remembers whole environments: one that leaves something out passes it by.
-            meanwhile=None if options.without else earlier.start,
+            host=True,
+            # It remembers whole environments: one that leaves something out, or has the facts of
+            # a process, passes it by.
+            meanwhile=None if special else earlier.start,
         )
     left_out: list[str] = []
-    frozen = None if options.without else earlier.result(observation.fingerprint)
-    if options.without:
-        from envfreeze.model.without import without
+    frozen = None if special else earlier.result(observation)
+    if special:
+        snapshot = local.seen(found, observation)
+        if options.without:
+            from envfreeze.model.without import without
 
-        snapshot, left_out = without(observation.snapshot, options.without)
+            snapshot, left_out = without(snapshot, options.without)
         frozen = _freeze(snapshot, options, sidecar, context)
     elif frozen is None:
         frozen = _freeze(observation.snapshot, options, sidecar, context)
+        frozen = replace(frozen, below=observation.below_digest)
         earlier.remember(observation.fingerprint, frozen)
     if options.strict and not frozen.lock.machine.hermetic:
         raise _not_hermetic(frozen.lock)
@@ -159,12 +166,13 @@ class _Earlier:
         # It will be made anew: import now what that takes.
         import envfreeze.resolve.freeze  # noqa: F401
 
-    def result(self, fingerprint: str | None) -> Frozen | None:
-        """The earlier result, if it was of an environment with this very fingerprint."""
+    def result(self, observation: Observation) -> Frozen | None:
+        """The earlier result, if it was of this very environment on this very machine."""
         self._thread.join()
-        if self._found is None or self._found[0] != fingerprint:
+        if self._found is None or self._found[0] != observation.fingerprint:
             return None
-        return self._found[1]
+        frozen = self._found[1]
+        return frozen if frozen.below == observation.below_digest else None
 
     def remember(self, fingerprint: str | None, frozen: Frozen) -> None:
         """Keep a new result for the next capture."""

@@ -18,6 +18,7 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.model.survey import digest_of, files_of, survey
 from envfreeze.targets import local
+from envfreeze.targets.process import PREFIX
 from envfreeze.workflow.context import IMAGE, Context, load
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def verify_local(
         )
     title = target.python if target.described == "PATH" else target.described
     before = _lock_side(lock, str(lock_path), context)
-    return _compare(before, _live_side(observation.snapshot, title), layers)
+    return _compare(before, _live_side(local.seen(target, observation), title), layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,8 @@ def _side(text: str, context: Context) -> _Side:
 
         image = text.removeprefix(IMAGE)
         return _live_side(_observe_image(connect(), image, "python3"), text)
+    if text.startswith(PREFIX):
+        return _observed(local.find(text, context.environ), text, context)
     path = Path(text)
     if _is_lock(path):
         return _lock_side(load(path), text, context)
@@ -143,8 +146,12 @@ def _side(text: str, context: Context) -> _Side:
         raise TargetError(
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
-    observation = local.observe(found, environ=context.environ, cache=context.cache)
-    return _live_side(observation.snapshot, text)
+    return _observed(found, text, context)
+
+
+def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
+    observation = local.observe(target, environ=context.environ, cache=context.cache)
+    return _live_side(local.seen(target, observation), title)
 
 
 def _is_lock(path: Path) -> bool:
