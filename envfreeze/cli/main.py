@@ -298,6 +298,27 @@ def diff(
     _difference(difference, json, quiet, "")
 
 
+@_command
+def doctor(
+    lock: Annotated[
+        Path | None,
+        typer.Argument(metavar="LOCK", help="The lock file; without it: what is active here."),
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Will it run on this machine? Exit 0: nothing speaks against it; 1: a problem, and its fix."""
+    from envfreeze import workflow
+    from envfreeze.doctor import report
+
+    examined = workflow.doctor(lock, _context(quiet))
+    if json:
+        typer.echo(report.as_json(examined.checks, examined.subject), nl=False)
+    elif not quiet:
+        typer.echo(report.as_text(examined.checks, examined.subject), nl=False)
+    raise typer.Exit(Exit.OK if report.runs(examined.checks) else Exit.NO)
+
+
 def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:
     from envfreeze.diff import report
 

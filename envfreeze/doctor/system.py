@@ -281,7 +281,7 @@ def _broken(here: Here) -> Iterator[Check]:
             name="libraries",
             verdict="warning",
             said=f"{shown or 'something'} needs {name}: nobody provides it",
-            reason="What loads it fails; a driver's own library is missing without the driver.",
+            reason="What loads it fails when it is imported.",
             fix=f"Find its package (apt-file search {name}) and install it, if you use that part.",
         )
     if not missing:

@@ -1,4 +1,4 @@
-"""The commands as functions: capture, build, verify, diff. No printing, no exit.
+"""The commands as functions: capture, build, verify, diff, doctor. No printing, no exit.
 
 Each name is imported from its room when it is first used: a capture does not wait for the
 modules of a build.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
     from envfreeze.workflow.comparing import diff, verify
     from envfreeze.workflow.context import Context, load
+    from envfreeze.workflow.examining import Examined, doctor
 
 _ROOMS = {
     "building": (
@@ -42,6 +43,7 @@ _ROOMS = {
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
     "comparing": ("diff", "verify"),
     "context": ("Context", "load"),
+    "examining": ("Examined", "doctor"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -53,6 +55,7 @@ __all__ = [
     "CaptureOptions",
     "Captured",
     "Context",
+    "Examined",
     "ImageOptions",
     "Prunable",
     "Pruned",
@@ -62,6 +65,7 @@ __all__ = [
     "cache_verify",
     "capture",
     "diff",
+    "doctor",
     "load",
     "render_docker",
     "verify",

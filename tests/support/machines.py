@@ -20,6 +20,7 @@ from envfreeze.model.host import (
     Numerics,
     Platform,
 )
+from envfreeze.model.identity import environment_id, lock_layers
 from envfreeze.model.lock import Artifact, Lock, Package, PackageFacts, PackageTool
 from envfreeze.model.snapshot import System
 from tests.support.locks import interpreter, lock
@@ -124,3 +125,15 @@ def locked(*packages: Package, captured: Host | None = None, **machine: Any) -> 
 
 def torch(version: str, *beside: Package, tags: str = "cp311-cp311-manylinux_2_28_x86_64") -> Lock:
     return locked(package("torch", version, tags), *beside)
+
+
+def within(made: Lock, **changes: Any) -> Lock:
+    """*made* with other values in ``[tool.envfreeze]``."""
+    machine = msgspec.structs.replace(made.machine, **changes)
+    return msgspec.structs.replace(made, tool=msgspec.structs.replace(made.tool, envfreeze=machine))
+
+
+def sealed(made: Lock) -> Lock:
+    """*made* with the digests that it must have to be loaded."""
+    layers = lock_layers(made)
+    return within(made, layers=layers, id=environment_id(layers))
