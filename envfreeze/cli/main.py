@@ -171,7 +171,16 @@ def build(
     ] = None,
     tag: Annotated[str | None, typer.Option(help="docker: the name of the image.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="docker: the base image, NAME@sha256:DIGEST.")
+        str | None,
+        typer.Option(
+            help="docker: the base image, NAME@sha256:DIGEST; without it: chosen from the lock."
+        ),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[/PREFIX]", help="docker: a mirror of the official images to choose from."
+        ),
     ] = None,
     render_only: Annotated[
         Path | None,
@@ -194,7 +203,8 @@ def build(
     context = _context(quiet)
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
-        _reject("venv", tag=tag, base=base, render_only=render_only, template=template)
+        _reject("venv", tag=tag, base=base, registry=registry)
+        _reject("venv", render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
@@ -204,7 +214,12 @@ def build(
         _docker(
             lock,
             workflow.ImageOptions(
-                offline=offline, tag=tag, base=base, render_only=render_only, template=template
+                offline=offline,
+                tag=tag,
+                base=base,
+                registry=registry,
+                render_only=render_only,
+                template=template,
             ),
             context,
             json,
@@ -221,8 +236,16 @@ def _reject(to: str, **given: object) -> None:
 
 
 def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
-    from envfreeze import workflow
+    from dataclasses import replace
 
+    from envfreeze import workflow
+    from envfreeze.cli import summary
+
+    if options.base is None:
+        chosen = workflow.choose_base(lock, options, context)
+        if not quiet:
+            typer.echo(summary.base_text(chosen), nl=False, err=True)
+        options = replace(options, base=chosen.reference)
     if options.render_only is not None:
         typer.echo(workflow.render_docker(lock, options, context) / "Dockerfile")
         return

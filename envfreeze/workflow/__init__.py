@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from envfreeze.workflow.basing import Base, ImageOptions, choose_base
     from envfreeze.workflow.building import (
         BuildOptions,
         Built,
-        ImageOptions,
         build_docker,
         build_venv,
         render_docker,
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from envfreeze.workflow.examining import Examined, doctor
 
 _ROOMS = {
+    "basing": ("Base", "ImageOptions", "choose_base"),
     "building": (
         "BuildOptions",
         "Built",
-        "ImageOptions",
         "build_docker",
         "build_venv",
         "render_docker",
@@ -49,6 +49,7 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "STDOUT",
+    "Base",
     "BuildOptions",
     "Built",
     "CacheVerified",
@@ -64,6 +65,7 @@ __all__ = [
     "cache_prune",
     "cache_verify",
     "capture",
+    "choose_base",
     "diff",
     "doctor",
     "load",
