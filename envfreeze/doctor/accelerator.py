@@ -20,7 +20,7 @@ _TF_SOURCE = "TensorFlow's own check when it starts: same major, equal or higher
 
 def checks(subject: Subject, here: Here) -> Iterator[Check]:
     wanted = needs(subject)
-    accelerator = here.host.accelerator if here.host else None
+    accelerator = _accelerator(here)
     yield from _driver(subject, wanted, here)
     if accelerator is not None:
         yield from _mismatch(accelerator.driver)
@@ -47,12 +47,16 @@ def _driver(subject: Subject, wanted: list[Need], here: Here) -> Iterator[Check]
             said = f"{cpu}: built for the CPU" if cpu else "nothing in it asks for a GPU"
             yield Check(name="driver", verdict="ok", said=said)
         return
-    accelerator = here.host.accelerator if here.host else None
     for need in built:
-        yield _against(need, accelerator, subject, here)
+        yield _against(need, subject, here)
 
 
-def _against(need: Need, accelerator: Accelerator | None, subject: Subject, here: Here) -> Check:
+def _accelerator(here: Here) -> Accelerator | None:
+    return here.host.accelerator if here.host else None
+
+
+def _against(need: Need, subject: Subject, here: Here) -> Check:
+    accelerator = _accelerator(here)
     driver = accelerator.driver if accelerator else Driver(state="not-looked")
     if driver.state == "not-looked":
         return Check(
@@ -70,7 +74,7 @@ def _against(need: Need, accelerator: Accelerator | None, subject: Subject, here
             reason=driver.reason or "",
             fix="nvidia-smi tells more; reload the kernel module, or restart the machine.",
         )
-    return _version(need, driver, accelerator, subject, here)
+    return _version(need, driver, subject, here)
 
 
 def _wants(need: Need) -> str:
@@ -84,7 +88,7 @@ def _no_driver(need: Need) -> Check:
         said=f"{_wants(need)}, and there is no NVIDIA driver here"
         + ("; it will run on the CPU" if need.without_gpu else ""),
         reason=f"It is built for CUDA (told by {need.told})."
-        + (" Results on a CPU differ from those of a GPU." if need.without_gpu else ""),
+        + (" Results may differ from those of a GPU." if need.without_gpu else ""),
         fix="Use a machine with a GPU, or install the driver.",
         source=_row(need.name).source,
     )
@@ -100,13 +104,7 @@ def _minimum(cuda: str) -> tables.Minimum | None:
     return next((row for row in tables.cuda().minimum if (row.major,) == major), None)
 
 
-def _version(
-    need: Need,
-    driver: Driver,
-    accelerator: Accelerator | None,
-    subject: Subject,
-    here: Here,
-) -> Check:
+def _version(need: Need, driver: Driver, subject: Subject, here: Here) -> Check:
     minimum = _minimum(need.cuda)
     if minimum is None:
         return _by_api(need, driver)
@@ -121,7 +119,7 @@ def _version(
             reason=_by_minor(need, version),
             source=minimum.source,
         )
-    return _too_old(need, (version, minimum), accelerator, subject, here)
+    return _too_old(need, (version, minimum), subject, here)
 
 
 def _by_minor(need: Need, version: str) -> str:
@@ -152,14 +150,9 @@ def _by_api(need: Need, driver: Driver) -> Check:
     )
 
 
-def _too_old(
-    need: Need,
-    found: tuple[str, tables.Minimum],
-    accelerator: Accelerator | None,
-    subject: Subject,
-    here: Here,
-) -> Check:
+def _too_old(need: Need, found: tuple[str, tables.Minimum], subject: Subject, here: Here) -> Check:
     version, minimum = found
+    accelerator = _accelerator(here)
     said = f"{_wants(need)}, so driver {minimum.driver} or newer; {version} is loaded"
     update = f"Update the driver to {minimum.driver} or newer{_other_builds(need, version)}."
     forward = _forward(accelerator.gpus if accelerator else [])
@@ -321,7 +314,7 @@ def _by_architectures(gpu: Gpu, device: tuple[int, int], need: Need) -> Check:
             name="gpu",
             verdict="warning",
             said=f"{where}: {need.shown} has only PTX for it, compiled when it first runs",
-            reason=f"It holds {holds}; the first start takes long, and the driver's compiler"
+            reason=f"It holds {holds}; the first start may take long, and the driver's compiler"
             " decides on the code.",
             source=_BINARY,
         )
@@ -386,17 +379,34 @@ def _number(name: str) -> tuple[int, int]:
 
 
 def _older_build(need: Need, device: tuple[int, int]) -> str:
+    """Official builds of the same release line that hold code for it, or could."""
     name = f"sm_{device[0]}{device[1]}"
+    line = tables.line(need.version)
     if need.name == "torch":
-        line = tables.line(need.version)
-        rows = [r.cuda for r in tables.torch().architectures if r.line == line and name in r.holds]
-        rows += [
-            r.cuda for r in tables.torch().build if r.line == line and not _never(device, r.cuda)
+        holding = [
+            r.cuda for r in tables.torch().architectures if r.line == line and name in r.holds
         ]
-        other = [cuda for cuda in dict.fromkeys(rows) if cuda != need.cuda]
-        if other:
-            return f"Use torch {line} built for CUDA {' or '.join(other)}, or another GPU."
+        if holding:
+            builds = " or ".join(dict.fromkeys(holding))
+            return f"Use torch {line} built for CUDA {builds}, or another GPU."
+        able = [
+            row.cuda
+            for row in tables.torch().build
+            if row.line == line and row.cuda != need.cuda and _able(row.cuda, name)
+        ]
+        if able:
+            return (
+                f"torch {line} is also built for CUDA {' and '.join(able)}, whose toolkits can make"
+                f" code for {name}: see whether one of them holds it. Or use another GPU."
+            )
     return "Use a build that holds code for it, or another GPU."
+
+
+def _able(cuda: str, name: str) -> bool:
+    """Whether every measured toolkit of *cuda*'s major version makes code for *name*."""
+    major = tables.numbers(cuda)[:1]
+    rows = [row for row in tables.cuda().targets if tables.numbers(row.cuda)[:1] == major]
+    return bool(rows) and all(name in row.architectures for row in rows)
 
 
 # --- cuDNN --------------------------------------------------------------------------------
@@ -404,7 +414,7 @@ def _older_build(need: Need, device: tuple[int, int]) -> str:
 
 def _cudnn(subject: Subject, wanted: list[Need], here: Here) -> Iterator[Check]:
     found = cudnns(subject)
-    accelerator = here.host.accelerator if here.host else None
+    accelerator = _accelerator(here)
     if not found and subject.lock is not None and accelerator is not None:
         found = [
             (library.version, library.owner or library.path or "cuDNN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from envfreeze.data import tables
@@ -198,7 +199,7 @@ def _python(lock: Lock, here: Here) -> Iterator[Check]:
         verdict="problem",
         said=f"a venv needs {wanted.shown}; here: {found}",
         reason=f"Version, implementation and ABI ({wanted.soabi or 'no tag'}) must be the same.",
-        fix=f"uv python install {wanted.version}, or pyenv install {wanted.version}; {_IMAGE}",
+        fix=f"uv python install {shlex.quote(wanted.version)}, or pyenv install the same; {_IMAGE}",
         source="PEP 425: the ABI tag of a wheel",
     )
 
@@ -282,7 +283,8 @@ def _broken(here: Here) -> Iterator[Check]:
             verdict="warning",
             said=f"{shown or 'something'} needs {name}: nobody provides it",
             reason="What loads it fails when it is imported.",
-            fix=f"Find its package (apt-file search {name}) and install it, if you use that part.",
+            fix=f"Find its package (apt-file search {shlex.quote(name)}) and install it,"
+            " if you use that part.",
         )
     if not missing:
         yield Check(name="libraries", verdict="ok", said="every library that it loads is here")
@@ -412,8 +414,13 @@ def _numerics(subject: Subject, here: Here) -> Iterator[Check]:
         verdict="warning",
         said=f"{', '.join(shown[:3])}{more}",
         reason="These variables change numerical results or the order of sums.",
-        fix="Set them as they were captured: "
-        + " ".join(
-            f"{n}={wanted.variables[n]}" if n in wanted.variables else f"-u {n}" for n in differ[:8]
-        ),
+        fix=f"Set them as they were captured: {_settings(wanted.variables, differ)}",
     )
+
+
+def _settings(variables: dict[str, str], names: list[str]) -> str:
+    """What a shell may be given, whatever a lock holds."""
+    plain = [name for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)][:8]
+    keep = [f"{name}={shlex.quote(variables[name])}" for name in plain if name in variables]
+    drop = [f"unset {name}" for name in plain if name not in variables]
+    return "; ".join([*([f"export {' '.join(keep)}"] if keep else []), *drop])

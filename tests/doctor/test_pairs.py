@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envfreeze.doctor.examine import examine
 from envfreeze.doctor.facts import Here, Verdict
-from envfreeze.doctor.report import runs
+from envfreeze.doctor.report import as_text, runs
 from envfreeze.model.host import Driver, Framework, Gpu, Library, Limits
 from envfreeze.model.lock import Lock, SystemLayer
 from envfreeze.model.snapshot import Finding, System
@@ -510,3 +512,47 @@ def test_nothing_known_is_nothing_claimed() -> None:
     assert runs(checks)
     assert {check.verdict for check in checks} <= {"unknown", "ok"}
     assert not [c for c in checks if c.verdict == "ok" and c.name not in {"cudnn"}]
+
+
+def test_what_may_be_pasted_is_quoted() -> None:
+    nasty = {"OMP_NUM_THREADS": "1; rm -rf ~", "X; evil": "1"}
+    facts = interpreter(version="3.11.7; evil")
+    checks = examine(locked(facts=facts, captured=host(variables=nasty)), here())
+    fixes = {check.name: check.fix for check in checks}
+    assert "export OMP_NUM_THREADS='1; rm -rf ~'" in fixes["numerics"]
+    assert "X; evil" not in fixes["numerics"]
+    assert "uv python install '3.11.7; evil'" in fixes["python"]
+
+
+def test_a_build_is_not_promised_to_hold_what_was_not_looked_up() -> None:
+    checks = examine(CU130, on("580.95.05", V100))
+    fix = next(check.fix for check in checks if check.name == "gpu")
+    assert "see whether one of them holds it" in fix
+
+
+TEXT = st.one_of(
+    st.text(max_size=12),
+    st.from_regex(r"[0-9]{0,30}(\.[0-9]{0,30}){0,9}[a-z+]?", fullmatch=True),
+    st.from_regex(r"(sm|compute)_[0-9]{0,4}[af]?", fullmatch=True),
+    st.from_regex(r"(glibc|musl|x86-64-v|cu|2\.13\.0\+cu)[0-9. ]{0,9}", fullmatch=True),
+)
+
+
+@given(st.tuples(*[TEXT] * 8))
+def test_any_text_is_survived(texts: tuple[str, ...]) -> None:
+    version, library, name, capability, one, two, libc, level = texts
+    odd = host(
+        Driver(state="found", version=version, library=library, cuda=one),
+        [Gpu(name=name, capability=capability)],
+        seen=platform(libc, level),
+        libraries=[Library(name="cudnn", version=two, owner=name)],
+        frameworks=[
+            framework("torch", version, cuda=one, cudnn=two, architectures=[library, name]),
+            framework("jax", one, cuda=two),
+        ],
+        variables={name: version},
+    )
+    torch_of_it = package("torch", version or "0", f"{one}-{two}-{name}".replace("/", ""))
+    lock = locked(torch_of_it, captured=odd, facts=interpreter(version=one, libc=libc))
+    for subject in (lock, None, CU130):
+        as_text(examine(subject, here(odd)), name).encode("utf-8")
