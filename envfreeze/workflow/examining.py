@@ -51,9 +51,10 @@ def _target(lock: Lock | None, context: Context) -> local.LocalTarget:
     """The active environment; to look at the machine alone, any interpreter will do."""
     try:
         return local.find(None, context.environ)
-    except (TargetError, UsageError):
+    except (TargetError, UsageError) as error:
         if lock is None:
-            raise
+            hint = "Activate the environment that you mean, or give a LOCK."
+            raise type(error)(str(error), hint=hint) from error
         return local.LocalTarget(python=sys.executable, described=sys.prefix, own=True)
 
 
