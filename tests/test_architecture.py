@@ -20,9 +20,9 @@ HOME = Path(envfreeze.__file__).parent
 FLOORS = (
     ("errors", "probe", "progress"),
     ("model",),
-    ("store",),
+    ("store", "data"),
     ("targets",),
-    ("resolve", "render", "diff"),
+    ("resolve", "render", "diff", "doctor"),
     ("build",),
     ("workflow",),
     ("cli",),

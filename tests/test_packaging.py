@@ -1,4 +1,4 @@
-"""What is shipped: the sdist and the wheel, file by file, and the templates found in each."""
+"""What is shipped: the sdist and the wheel, file by file; templates and tables found in each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ pytestmark = pytest.mark.network
 """The build backend comes from the index that pip is configured for, unless it is installed."""
 
 ACCESSOR = """
-import sys, envfreeze
+import importlib.resources, sys, envfreeze
 from envfreeze.render.templates import template_text
 print(envfreeze.__file__)
 for name in sys.argv[1:]:
     assert template_text(name), name
+tables = list(importlib.resources.files("envfreeze.data").iterdir())
+assert sum(table.name.endswith(".toml") and bool(table.read_text("utf-8")) for table in tables) > 4
 """
 
 
@@ -112,7 +114,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["checkout", "sdist", "wheel", "editable"])
-def test_templates_are_found(
+def test_templates_and_tables_are_found(
     kind: str, sdist: Path, wheel: Path, backend: str, tmp_path: Path
 ) -> None:
     python, path = sys.executable, {"checkout": str(ROOT), "sdist": str(sdist)}.get(kind, "")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from envfreeze.errors import EngineError, UsageError, printable
 
@@ -85,6 +86,28 @@ class Engine:
         if found is None:
             raise EngineError(f"{reference} was pulled, but the engine does not have it")
         return str(found["Id"])
+
+    def pinned(self, image: str, architecture: str, *, ask: bool) -> str | None:
+        """``NAME:TAG@sha256:...`` of *image*, as the engine has it or can find it.
+
+        :param architecture: as Go calls it, ``amd64``; an image of another one does not count.
+        :param ask: whether the engine may ask the registry about an image that it has not.
+        """
+        found = self.inspect(image)
+        if found is not None and found.get("Architecture") == architecture:
+            name = image.rpartition(":")[0]
+            for digest in found.get("RepoDigests") or []:
+                if str(digest).startswith(f"{name}@sha256:"):
+                    return f"{image}@{str(digest).partition('@')[2]}"
+        if not ask:
+            return None
+        with self._errors(f"cannot ask for {image}"):
+            answer = self._api.inspect_distribution(image)
+        platforms = [p for p in answer.get("Platforms") or [] if p.get("os") == "linux"]
+        if not any(p.get("architecture") == architecture for p in platforms):
+            return None
+        pinned = f"{image}@{(answer.get('Descriptor') or {}).get('digest', '')}"
+        return pinned if _BY_DIGEST.fullmatch(pinned) else None
 
     def _digest_hint(self, reference: str) -> str:
         known = None
@@ -189,6 +212,13 @@ class Engine:
             raise EngineError(f"{what}: {said}", hint=hint if hint != _START else "") from error
         except (DockerException, RequestException, OSError) as error:
             raise EngineError(f"{what} on the engine at {self.host}: {error}", hint=hint) from error
+
+
+def public_registry() -> tuple[str, str]:
+    """Host of the registry whose name docker leaves out, and what its login is stored under;
+    docker-py knows both."""
+    auth: Any = import_module("docker.auth")
+    return str(urlsplit(auth.INDEX_URL).hostname), str(auth.INDEX_URL)
 
 
 def connect(host: str | None = None) -> Engine:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from envfreeze.doctor.facts import Python
 from envfreeze.errors import TargetError
 from envfreeze.model.snapshot import Interpreter
 
@@ -52,6 +53,38 @@ def matching(wanted: Interpreter, environ: Mapping[str, str], named: str | None 
         hint=f"Install it (uv python install {wanted.version}, pyenv install {wanted.version})"
         " or name one with --python; --to docker brings its own.",
     )
+
+
+def seen(wanted: Interpreter, environ: Mapping[str, str]) -> list[Python]:
+    """The interpreters of this machine, up to the first that *wanted* can be rebuilt with."""
+    found = []
+    for python in _candidates(wanted, environ):
+        answer = _ask(python)
+        if answer is None:
+            continue
+        try:
+            found.append(msgspec.convert([*answer[0], python], _Answer).python)
+        except msgspec.ValidationError:
+            continue
+        if answer[0] == _wanted(wanted):
+            break
+    return found
+
+
+class _Answer(msgspec.Struct, array_like=True):
+    """What :data:`_ASK` prints, the path in place of the base interpreter's."""
+
+    implementation: str
+    version: str
+    soabi: str | None
+    platform: str
+    free_threaded: bool
+    debug: bool
+    path: str
+
+    @property
+    def python(self) -> Python:
+        return Python(**msgspec.structs.asdict(self))
 
 
 def _wanted(facts: Interpreter) -> list[object]:

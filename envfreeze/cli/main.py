@@ -171,7 +171,16 @@ def build(
     ] = None,
     tag: Annotated[str | None, typer.Option(help="docker: the name of the image.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="docker: the base image, NAME@sha256:DIGEST.")
+        str | None,
+        typer.Option(
+            help="docker: the base image, NAME@sha256:DIGEST; without it: chosen from the lock."
+        ),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[/PREFIX]", help="docker: a mirror of the official images to choose from."
+        ),
     ] = None,
     render_only: Annotated[
         Path | None,
@@ -194,7 +203,8 @@ def build(
     context = _context(quiet)
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
-        _reject("venv", tag=tag, base=base, render_only=render_only, template=template)
+        _reject("venv", tag=tag, base=base, registry=registry)
+        _reject("venv", render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
@@ -204,7 +214,12 @@ def build(
         _docker(
             lock,
             workflow.ImageOptions(
-                offline=offline, tag=tag, base=base, render_only=render_only, template=template
+                offline=offline,
+                tag=tag,
+                base=base,
+                registry=registry,
+                render_only=render_only,
+                template=template,
             ),
             context,
             json,
@@ -221,8 +236,16 @@ def _reject(to: str, **given: object) -> None:
 
 
 def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
-    from envfreeze import workflow
+    from dataclasses import replace
 
+    from envfreeze import workflow
+    from envfreeze.cli import summary
+
+    if options.base is None:
+        chosen = workflow.choose_base(lock, options, context)
+        if not quiet:
+            typer.echo(summary.base_text(chosen), nl=False, err=True)
+        options = replace(options, base=chosen.reference)
     if options.render_only is not None:
         typer.echo(workflow.render_docker(lock, options, context) / "Dockerfile")
         return
@@ -296,6 +319,27 @@ def diff(
 
     difference = workflow.diff(before, after, _context(quiet))
     _difference(difference, json, quiet, "")
+
+
+@_command
+def doctor(
+    lock: Annotated[
+        Path | None,
+        typer.Argument(metavar="LOCK", help="The lock file; without it: what is active here."),
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Will it run on this machine? Exit 0: nothing speaks against it; 1: a problem, and its fix."""
+    from envfreeze import workflow
+    from envfreeze.doctor import report
+
+    examined = workflow.doctor(lock, _context(quiet))
+    if json:
+        typer.echo(report.as_json(examined.checks, examined.subject), nl=False)
+    elif not quiet:
+        typer.echo(report.as_text(examined.checks, examined.subject), nl=False)
+    raise typer.Exit(Exit.OK if report.runs(examined.checks) else Exit.NO)
 
 
 def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:

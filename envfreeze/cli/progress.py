@@ -25,6 +25,7 @@ _WORDS = {
     "pack": "packing the rest",
     "system": "finding what it needs of the system",
     "interpreter": "packing the interpreter",
+    "base": "asking for the base image",
     "fetch": "fetching",
     "place": "placing packages",
     "image": "building the image",

@@ -15,7 +15,7 @@ from envfreeze.model.lock import Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
-    from envfreeze.workflow import Built, Captured
+    from envfreeze.workflow import Base, Built, Captured
 
 _ORDER = (
     "proved",
@@ -202,6 +202,13 @@ def capture_json(captured: Captured, output: Path) -> bytes:
         problems=captured.problems,
     )
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def base_text(base: Base) -> str:
+    """The base that was chosen, why, and what it does not bring."""
+    lines = [f"  base: {base.reference}", f"    {base.reason}; digest from {base.told_by}"]
+    lines += [f"    note: {note}" for note in base.notes]
+    return "".join(f"{_line(line)}\n" for line in lines)
 
 
 def built_text(built: Built, next_step: str) -> str:

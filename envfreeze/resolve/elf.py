@@ -258,7 +258,7 @@ class _Loader:
             return self._first(self._expand((name,), origin), "")
         before = self.handed_down(loader) if own is None or not own.runpath else ()
         after = self._expand(own.runpath, origin) if own else ()
-        return self._first((*before, *after), name) or self._default(name)
+        return self._first((*before, *after), name) or self.default(name)
 
     def handed_down(self, loader: _Object) -> tuple[str, ...]:
         """The RPATH directories of *loader* and of those that loaded it.
@@ -279,7 +279,7 @@ class _Loader:
                 return path
         return None
 
-    def _default(self, name: str) -> str | None:
+    def default(self, name: str) -> str | None:
         if name not in self._by_default:
             self._by_default[name] = self._first(self._defaults, name)
         return self._by_default[name]
@@ -440,6 +440,17 @@ def libraries(
     inherited = walk.preload(executable) if executable else ()
     walk.follow(_Object(path, inherited) for path in ours)
     return _summary(walk, ours, names, root, len(objects) - len(ours))
+
+
+def present(names: Iterable[str], executable: str, *, root: Root | None = None) -> dict[str, bool]:
+    """Whether the loader finds each library in its usual directories, for a process of
+    *executable*; empty where that is no ELF file."""
+    root = root or Root()
+    own = needs(root.host(root.real(executable)))
+    if own is None:
+        return {}
+    loader = _Loader(root, own.kind)
+    return {name: "/" not in name and loader.default(name) is not None for name in names}
 
 
 def _kind(objects: dict[str, Needs], executable: str | None, root: Root) -> Kind | None:

@@ -14,7 +14,7 @@ import re
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
@@ -81,6 +81,17 @@ class Page:
     """Lower case, without parameters."""
     url: str
     """Where it came from in the end: what its relative links are relative to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a server said to :meth:`Http.ask`, whatever the status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    url: str
 
 
 def strip_credentials(url: str) -> str:
@@ -290,6 +301,34 @@ class Http:
                     if expect_size is not None and writer.size > expect_size:
                         answer.close()
                         return
+
+    def ask(
+        self, url: str, headers: Mapping[str, str], *, authorization: str = "", limit: int
+    ) -> Answer:
+        """What *url* answers to GET, of any status; for servers that are no package index.
+
+        None of the index's logins go there. *authorization* is for the origin of *url* alone: a
+        redirect to another one is followed without it.
+
+        :param limit: bytes that the body may have.
+        :raises IndexUnavailableError: no answer, or a longer one.
+        """
+        return _again(lambda: self._ask(url, headers, authorization, limit))
+
+    def _ask(self, url: str, headers: Mapping[str, str], authorization: str, limit: int) -> Answer:
+        target = url
+        for _ in range(6):
+            _check_scheme(target)
+            own = {"Accept-Encoding": "identity", **headers}
+            if authorization and _place(target) == _place(url):
+                own["Authorization"] = authorization
+            answer = self._send("GET", target, own)
+            place = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or not place:
+                return _whole(answer, target, limit)
+            _finish(answer)
+            target = urljoin(target, place)
+        raise IndexUnavailableError(f"{redact(url)} redirects in a circle")
 
     # --- requests ------------------------------------------------------------------------
 
@@ -596,6 +635,23 @@ def _again(ask: Callable[[], _Answered]) -> _Answered:
         with contextlib.suppress(_BrokenError):
             return ask()
     return ask()
+
+
+def _whole(answer: urllib3.BaseHTTPResponse, url: str, limit: int) -> Answer:
+    blocks: list[bytes] = []
+    try:
+        with _broken_answers(url):
+            while sum(map(len, blocks)) <= limit and (
+                block := answer.read(CHUNK, decode_content=False)
+            ):
+                blocks.append(block)
+    finally:
+        _finish(answer)
+    body = b"".join(blocks)
+    if len(body) > limit:
+        raise IndexUnavailableError(f"{redact(url)}: an answer of more than {limit} bytes")
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(status=answer.status, headers=headers, body=body, url=without_userinfo(url))
 
 
 def _finish(answer: urllib3.BaseHTTPResponse) -> None:

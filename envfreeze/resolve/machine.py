@@ -213,10 +213,7 @@ def _system(
     http: _Watched | None,
 ) -> _System:
     dpkg, origin = found
-    facts = snapshot.interpreter
-    files = [str(path) for path in interpreter.interpreter_files(facts)]
-    files += sorted(_objects(snapshot, seen))
-    scan = elf.libraries(files, executable=facts.base_executable)
+    scan = libraries(snapshot, seen)
     findings = [_missing(name, users) for name, users in scan.missing.items()]
     stamps = {path: stamp(path) for path in sorted(scan.system)}
     if dpkg is None:
@@ -241,6 +238,14 @@ def _system(
         findings=[*findings, *proofs.findings],
         libraries=stamps,
     )
+
+
+def libraries(snapshot: Snapshot, seen: Survey) -> elf.LibraryScan:
+    """The shared libraries that the interpreter and the environment load on this machine."""
+    facts = snapshot.interpreter
+    files = [str(path) for path in interpreter.interpreter_files(facts)]
+    files += sorted(_objects(snapshot, seen))
+    return elf.libraries(files, executable=facts.base_executable)
 
 
 def _objects(snapshot: Snapshot, seen: Survey) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The commands as functions: capture, build, verify, diff. No printing, no exit.
+"""The commands as functions: capture, build, verify, diff, doctor. No printing, no exit.
 
 Each name is imported from its room when it is first used: a capture does not wait for the
 modules of a build.
@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from envfreeze.workflow.basing import Base, ImageOptions, choose_base
     from envfreeze.workflow.building import (
         BuildOptions,
         Built,
-        ImageOptions,
         build_docker,
         build_venv,
         render_docker,
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
     from envfreeze.workflow.comparing import diff, verify
     from envfreeze.workflow.context import Context, load
+    from envfreeze.workflow.examining import Examined, doctor
 
 _ROOMS = {
+    "basing": ("Base", "ImageOptions", "choose_base"),
     "building": (
         "BuildOptions",
         "Built",
-        "ImageOptions",
         "build_docker",
         "build_venv",
         "render_docker",
@@ -42,17 +43,20 @@ _ROOMS = {
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
     "comparing": ("diff", "verify"),
     "context": ("Context", "load"),
+    "examining": ("Examined", "doctor"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "STDOUT",
+    "Base",
     "BuildOptions",
     "Built",
     "CacheVerified",
     "CaptureOptions",
     "Captured",
     "Context",
+    "Examined",
     "ImageOptions",
     "Prunable",
     "Pruned",
@@ -61,7 +65,9 @@ __all__ = [
     "cache_prune",
     "cache_verify",
     "capture",
+    "choose_base",
     "diff",
+    "doctor",
     "load",
     "render_docker",
     "verify",

@@ -13,6 +13,7 @@ from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
+from envfreeze.workflow.basing import ImageOptions, base_of
 from envfreeze.workflow.comparing import verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
 
@@ -37,17 +38,6 @@ class BuildOptions:
 
     offline: bool = False
     python: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOptions:
-    """What ``--to docker`` takes."""
-
-    offline: bool = False
-    tag: str | None = None
-    base: str | None = None
-    render_only: Path | None = None
-    template: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +204,7 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
     return docker.prepare(
         lock,
-        _docker_options(lock, lock_path, options),
+        _docker_options(lock, lock_path, options, context),
         _inputs(lock, lock_path, files, context),
         into,
     )
@@ -232,7 +222,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     lock = load(lock_path)
     _check_complete(lock)
-    docker_options = _docker_options(lock, lock_path, options)
+    docker_options = _docker_options(lock, lock_path, options, context)
     engine = connect()
     engine.base_by_digest(docker_options.base)
     files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
@@ -258,17 +248,15 @@ def _scratch(context: Context) -> Path:
     return place
 
 
-def _docker_options(lock: Lock, lock_path: Path, options: ImageOptions) -> DockerOptions:
+def _docker_options(
+    lock: Lock, lock_path: Path, options: ImageOptions, context: Context
+) -> DockerOptions:
     from envfreeze.render.dockerfile import DockerOptions, split_base
 
-    if options.base is None:
-        raise UsageError(
-            "--to docker needs --base NAME@sha256:DIGEST, the image to build on",
-            hint="docker inspect --format '{{.RepoDigests}}' NAME shows the digest of an image.",
-        )
-    split_base(options.base)
+    base = options.base or base_of(lock, options, context).reference
+    split_base(base)
     return DockerOptions(
-        base=options.base,
+        base=base,
         lock_sha256=hash_file(lock_path)[0],
         tag=options.tag or f"envfreeze:{lock.machine.id[:12]}",
         templates=options.template,

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.errors import ImageNotFound
+from docker.errors import ImageNotFound, NotFound
 
-from envfreeze.build.engine import BuildRequest, Engine, connect, context_chunks
+from envfreeze.build.engine import (
+    BuildRequest,
+    Engine,
+    connect,
+    context_chunks,
+    public_registry,
+)
 from envfreeze.errors import EngineError, UsageError
 
 REF = "mirror.example/base@sha256:" + "0" * 64
@@ -22,6 +28,7 @@ class FakeApi:
 
     def __init__(self) -> None:
         self.images: dict[str, dict[str, Any]] = {}
+        self.offered: dict[str, dict[str, Any]] = {}
         self.pulls: list[tuple[str, str]] = []
         self.events: list[dict[str, Any]] = []
         self.output: list[tuple[bytes | None, bytes | None]] = []
@@ -36,6 +43,11 @@ class FakeApi:
         if name not in self.images:
             raise ImageNotFound("no such image")
         return self.images[name]
+
+    def inspect_distribution(self, name: str) -> dict[str, Any]:
+        if name not in self.offered:
+            raise NotFound("no such manifest")
+        return self.offered[name]
 
     def pull(self, name: str, tag: str, **_: Any) -> Iterator[dict[str, Any]]:
         self.pulls.append((name, tag))
@@ -196,3 +208,50 @@ def test_names_longer_than_tar_has_room_for(tmp_path: Path) -> None:
     data = b"".join(context_chunks(tmp_path))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert archive.getnames() == [name]
+
+
+# --- a tag into a digest -------------------------------------------------------------------
+
+TAGGED = "mirror.example/debian:12"
+DIGEST = "sha256:" + "1" * 64
+
+
+def test_an_image_that_is_here_has_its_digest(api: FakeApi, engine: Engine) -> None:
+    others = ["other.example/debian@" + DIGEST, "mirror.example/debian@" + DIGEST]
+    api.images[TAGGED] = {"Architecture": "amd64", "RepoDigests": others}
+    assert engine.pinned(TAGGED, "amd64", ask=False) == f"{TAGGED}@{DIGEST}"
+    assert engine.pinned(TAGGED, "arm64", ask=False) is None
+
+
+def test_an_image_that_was_built_here_has_none(api: FakeApi, engine: Engine) -> None:
+    api.images[TAGGED] = {"Architecture": "amd64", "RepoDigests": None}
+    assert engine.pinned(TAGGED, "amd64", ask=False) is None
+
+
+@pytest.mark.parametrize(
+    ("platforms", "digest", "found"),
+    [
+        ([{"os": "linux", "architecture": "amd64"}], DIGEST, f"{TAGGED}@{DIGEST}"),
+        ([{"os": "linux", "architecture": "arm64"}], DIGEST, None),
+        ([{"os": "windows", "architecture": "amd64"}], DIGEST, None),
+        ([{"os": "linux", "architecture": "amd64"}], "latest", None),
+        (None, DIGEST, None),
+    ],
+)
+def test_the_engine_asks_the_registry(
+    api: FakeApi, engine: Engine, platforms: Any, digest: str, found: str | None
+) -> None:
+    api.offered[TAGGED] = {"Descriptor": {"digest": digest}, "Platforms": platforms}
+    assert engine.pinned(TAGGED, "amd64", ask=True) == found
+
+
+def test_nobody_knows_it(engine: Engine) -> None:
+    assert engine.pinned(TAGGED, "amd64", ask=False) is None
+    with pytest.raises(EngineError, match="cannot ask for"):
+        engine.pinned(TAGGED, "amd64", ask=True)
+
+
+def test_docker_knows_the_public_registry() -> None:
+    host, key = public_registry()
+    assert "." in host
+    assert host in key

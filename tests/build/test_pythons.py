@@ -142,3 +142,16 @@ def test_every_one_seen_is_listed_once(nothing: dict[str, str], tmp_path: Path) 
     with pytest.raises(TargetError) as caught:
         pythons.matching(here(version="3.99.0"), nothing)
     assert str(caught.value).count(f"cpython {envs.VERSION}") == 1
+
+
+def test_those_that_are_seen_end_with_the_one_that_fits(
+    nothing: dict[str, str], tmp_path: Path
+) -> None:
+    broken = script(tmp_path / "bin/python3", "#!/bin/sh\nexit 3\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/python3").symlink_to(envs.BASE)
+    nothing["PATH"] = f"{broken.parent}{os.pathsep}{tmp_path}/other"
+    (found,) = pythons.seen(here(), nothing)
+    assert (found.version, found.implementation) == (envs.VERSION, sys.implementation.name)
+    assert real(found.path) == envs.BASE
+    assert pythons.seen(here(version="3.0.1"), nothing) == [found]

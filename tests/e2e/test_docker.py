@@ -100,6 +100,55 @@ def test_the_base_must_be_named_by_digest(lock: Path) -> None:
     assert "digest" in done.stderr
 
 
+def test_the_base_is_chosen_and_pinned(docker_engine: TestEngine, lock: Path, cache: Path) -> None:
+    release = workflow.load(lock).machine.system.os_release
+    if (release.get("ID"), release.get("VERSION_ID")) != ("debian", "12"):
+        pytest.skip("the base for tests is a Debian 12")
+    registry, digest = offer(docker_engine, "library/debian:bookworm-slim")
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--tag", "envfreeze-e2e:2", "--registry", registry,
+        env={"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(cache)},
+    )  # fmt: skip
+    ok(done)
+    assert f"base: {registry}/library/debian:bookworm-slim@{digest}" in done.stderr
+    assert "verified" in done.stdout
+    labels = connect().inspect("envfreeze-e2e:2")["Config"]["Labels"]  # type: ignore[index]
+    assert labels["org.opencontainers.image.base.digest"] == digest
+
+
+def test_the_engine_tells_the_digest_of_what_it_has(
+    docker_engine: TestEngine, lock: Path, tmp_path: Path
+) -> None:
+    registry, digest = offer(docker_engine, "library/debian:bookworm-slim")
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--registry", registry, "--offline",
+        "--render-only", tmp_path / "context", env={"DOCKER_HOST": docker_engine.host},
+    )  # fmt: skip
+    ok(done)
+    assert "digest from the engine" in done.stderr
+    assert f"@{digest}" in (tmp_path / "context/Dockerfile").read_text()
+
+
+def offer(engine: TestEngine, name: str) -> tuple[str, str]:
+    """Push the base under another name; its registry, and the digest there."""
+    import docker
+
+    registry = engine.base_ref.partition("/")[0]
+    if ":" not in registry:
+        pytest.skip("the base for tests is in no registry of our own")
+    repository, _, tag = name.partition(":")
+    api = docker.APIClient(base_url=engine.host, version="auto", timeout=300)
+    try:
+        api.tag(engine.base_ref, f"{registry}/{repository}", tag)
+        for event in api.push(f"{registry}/{repository}", tag=tag, stream=True, decode=True):
+            assert "error" not in event, event
+        digests = api.inspect_image(f"{registry}/{name}")["RepoDigests"]
+    finally:
+        api.close()
+    own = next(d for d in digests if d.startswith(f"{registry}/{repository}@"))
+    return registry, own.partition("@")[2]
+
+
 def test_an_engine_that_is_down_is_named(lock: Path, tmp_path: Path) -> None:
     base = "base@sha256:" + "0" * 64
     done = envfreeze(

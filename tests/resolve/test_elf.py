@@ -14,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envfreeze.resolve.elf import Needs, libraries, needs
+from envfreeze.resolve.elf import Needs, libraries, needs, present
 from envfreeze.resolve.rootfs import Root
 from tests.support.elfmaker import Elf, elf_bytes, write_elf
 
@@ -264,3 +264,13 @@ def test_a_circle_of_libraries_ends(machine: Machine) -> None:
 def test_nothing_gives_nothing() -> None:
     scan = libraries([])
     assert (scan.system, scan.scanned) == (frozenset(), 0)
+
+
+def test_which_libraries_are_here() -> None:
+    names = ["libc.so.6", "libnowhere.so.99", "../lib/libc.so.6"]
+    assert present(names, sys.executable) == {
+        "libc.so.6": True,
+        "libnowhere.so.99": False,
+        "../lib/libc.so.6": False,
+    }
+    assert present(names, __file__) == {}

@@ -82,7 +82,7 @@ def running_engine() -> Iterator[TestEngine]:
             host = stack.enter_context(_private_engine(place))
         base = os.environ.get("ENVFREEZE_TEST_BASE")
         if base is None:
-            registry = stack.enter_context(_registry(place))
+            registry = stack.enter_context(running_registry(place))
             base = _push(host, registry, _base_tar(place))
         yield TestEngine(host=host, base_ref=base)
 
@@ -176,7 +176,7 @@ def _unmount(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _registry(place: Path) -> Iterator[str]:
+def running_registry(place: Path) -> Iterator[str]:
     program = _program("docker-registry")
     directory = place / "registry"
     directory.mkdir()

@@ -1,0 +1,1 @@
+"""Tables: what the world outside has and needs, each row with its source."""

@@ -1,0 +1,268 @@
+"""An image's tag into its digest, by asking a registry.
+
+Source: the OCI distribution specification 1.1 ("Pulling manifests"), the image index of the OCI
+image specification, and docker's token authentication (distribution/distribution
+``docs/content/spec/auth/token.md``).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from envfreeze.errors import ArtifactError, UsageError
+from envfreeze.resolve.http import Answer, Http, is_secure
+
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_LIMIT = 4 << 20
+"""Bytes of a manifest: the specification asks registries to take 4 MiB."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_HOST = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?")
+_PARAMETER = re.compile(r'([A-Za-z_]+)="((?:[^"\\]|\\.)*)"')
+
+Login = tuple[str, str]
+FindLogin = Callable[[str], "Login | None"]
+"""The login for a registry's host; None: anonymous."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """An image's name, taken apart (distribution/reference ``normalize.go``)."""
+
+    host: str | None
+    """None: the public registry, of which docker leaves the name out."""
+    repository: str
+    """As the registry calls it: ``library/debian``."""
+    tag: str
+    shown: str
+    """As it was written: ``debian:bookworm-slim``."""
+
+
+def parse(text: str) -> Reference:
+    """:raises UsageError: it is not an image's name with a tag."""
+    name, colon, tag = text.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = text, "latest"
+    first, slash, rest = name.partition("/")
+    host = first if slash and (set(".:") & set(first) or first == "localhost") else None
+    repository = rest if host else name if slash else f"library/{name}"
+    fits = _REPOSITORY.fullmatch(repository) and _TAG.fullmatch(tag)
+    if not fits or (host is not None and not _HOST.fullmatch(host)):
+        raise UsageError(f"{text!r} is not the name of an image", hint="Write NAME:TAG.")
+    return Reference(host=host, repository=repository, tag=tag, shown=text)
+
+
+def at(reference: Reference, mirror: str) -> Reference:
+    """The same image on *mirror*, ``HOST`` or ``HOST/PREFIX``."""
+    host, _, prefix = mirror.removesuffix("/").partition("/")
+    repository = "/".join(part for part in (prefix, reference.repository) if part)
+    if not _HOST.fullmatch(host) or not _REPOSITORY.fullmatch(repository):
+        raise UsageError(
+            f"{mirror!r} is not a registry", hint="Write HOST, HOST:PORT or HOST/PREFIX."
+        )
+    shown = f"{host}/{repository}:{reference.tag}"
+    return Reference(host=host, repository=repository, tag=reference.tag, shown=shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """A way to ask registries."""
+
+    http: Http
+    public: str
+    """Host of the registry whose name docker leaves out."""
+    login: FindLogin = lambda _host: None
+
+    def pin(self, reference: Reference, platform: tuple[str, str]) -> str:
+        """``NAME:TAG@sha256:...`` of the image for *platform* (architecture and variant).
+
+        :raises ArtifactError: there is no such image, or not for that platform.
+        :raises IndexUnavailableError: the registry does not answer.
+        """
+        asked = _Asked(self, reference)
+        body, kind = asked.manifest(reference.tag)
+        if kind in INDEXES:
+            digest = _of_platform(_json(body, reference), platform, reference)
+        else:
+            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+            _check_platform(asked.config(_json(body, reference)), platform, reference)
+        return f"{reference.shown}@{digest}"
+
+
+class _Asked:
+    """One image of one registry; the token is asked for once."""
+
+    def __init__(self, registry: Registry, reference: Reference) -> None:
+        self._registry = registry
+        self._reference = reference
+        self._host = reference.host or registry.public
+        self._authorization = ""
+
+    def manifest(self, tag: str) -> tuple[bytes, str]:
+        """The manifest or index, and its media type."""
+        answer = self._get(f"manifests/{tag}", ", ".join((*INDEXES, *MANIFESTS)))
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in {*INDEXES, *MANIFESTS}:
+            raise ArtifactError(
+                f"{self._reference.shown}: the registry {self._host} answered with {kind!r},"
+                " which is no manifest"
+            )
+        _check_digest(answer, self._reference)
+        return answer.body, kind
+
+    def config(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """The configuration that a manifest names."""
+        entry = manifest.get("config")
+        digest = entry.get("digest") if isinstance(entry, dict) else None
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise ArtifactError(f"{self._reference.shown}: its manifest names no configuration")
+        body = self._get(f"blobs/{digest}", "*/*").body
+        if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
+            raise ArtifactError(f"{self._reference.shown}: its configuration has another digest")
+        return _json(body, self._reference)
+
+    def _get(self, path: str, accept: str) -> Answer:
+        url = f"{_scheme(self._host)}://{self._host}/v2/{self._reference.repository}/{path}"
+        answer = self._ask(url, accept)
+        if answer.status == 401:
+            self._authorization = self._authorize(answer)
+            answer = self._ask(url, accept)
+        if answer.status != 200:
+            raise self._refusal(answer.status)
+        return answer
+
+    def _ask(self, url: str, accept: str) -> Answer:
+        return self._registry.http.ask(
+            url, {"Accept": accept}, authorization=self._authorization, limit=_LIMIT
+        )
+
+    def _authorize(self, answer: Answer) -> str:
+        """What to send after a 401: a token where the registry names a place for it."""
+        challenge = answer.headers.get("www-authenticate", "")
+        scheme, _, rest = challenge.partition(" ")
+        login = self._registry.login(self._host)
+        if scheme.lower() == "basic" and login is not None:
+            return _basic(login)
+        if scheme.lower() != "bearer":
+            raise self._refusal(401)
+        return self._token(dict(_PARAMETER.findall(rest)), login)
+
+    def _token(self, parameters: dict[str, str], login: Login | None) -> str:
+        realm = parameters.get("realm", "")
+        query = {"scope": f"repository:{self._reference.repository}:pull"}
+        if "service" in parameters:
+            query["service"] = parameters["service"]
+        if not is_secure(realm, ()) or urlsplit(realm).scheme not in {"http", "https"}:
+            raise ArtifactError(
+                f"the registry {self._host} sends for a token to a place that is not https"
+            )
+        joint = "&" if urlsplit(realm).query else "?"
+        answer = self._registry.http.ask(
+            f"{realm}{joint}{urlencode(query, quote_via=quote)}",
+            {"Accept": "application/json"},
+            authorization=_basic(login) if login else "",
+            limit=_LIMIT,
+        )
+        document = _json(answer.body, self._reference) if answer.status == 200 else {}
+        token = document.get("token") or document.get("access_token")
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise self._refusal(answer.status if answer.status != 200 else 401)
+        return f"Bearer {token}"
+
+    def _refusal(self, status: int) -> ArtifactError:
+        hints = {
+            401: f"Log in first: docker login {self._host}",
+            403: f"Log in first: docker login {self._host}",
+            404: "The tag may have been deleted, or never been made.",
+            429: "The registry wants fewer requests: log in with docker login, or wait.",
+        }
+        what = "has no such image" if status == 404 else f"answered with HTTP status {status}"
+        return ArtifactError(
+            f"{self._reference.shown}: the registry {self._host} {what}",
+            hint=hints.get(status, "Try again later."),
+        )
+
+
+def _scheme(host: str) -> str:
+    """A registry on this machine may speak plain HTTP, as for docker; no other one."""
+    return "http" if is_secure(f"http://{host}", ()) else "https"
+
+
+def _basic(login: Login) -> str:
+    return "Basic " + base64.b64encode(":".join(login).encode()).decode("ascii")
+
+
+def _json(body: bytes, reference: Reference) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{reference.shown}: the registry's answer is not a JSON document")
+    return document
+
+
+def _check_digest(answer: Answer, reference: Reference) -> None:
+    stated = answer.headers.get("docker-content-digest", "")
+    if stated.startswith("sha256:"):
+        found = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        if found != stated:
+            raise ArtifactError(
+                f"{reference.shown}: the registry sent other bytes than it names\n"
+                f"expected {stated}\n     got {found}",
+                hint="A proxy between here and the registry may be changing answers.",
+            )
+
+
+def _of_platform(index: dict[str, Any], platform: tuple[str, str], reference: Reference) -> str:
+    """The digest of the manifest for *platform*; attestations are of platform ``unknown``."""
+    entries = index.get("manifests")
+    seen = []
+    for entry in entries if isinstance(entries, list) else []:
+        own = entry.get("platform") if isinstance(entry, dict) else None
+        if not isinstance(own, dict) or own.get("os") != "linux":
+            continue
+        name = str(own.get("architecture")), str(own.get("variant") or "")
+        seen.append("/".join(part for part in name if part))
+        digest = entry.get("digest")
+        if _agree(name, platform) and isinstance(digest, str) and _DIGEST.fullmatch(digest):
+            return digest
+    raise _no_platform(reference, platform, seen)
+
+
+def _check_platform(
+    config: dict[str, Any], platform: tuple[str, str], reference: Reference
+) -> None:
+    name = str(config.get("architecture")), str(config.get("variant") or "")
+    if config.get("os") != "linux" or not _agree(name, platform):
+        raise _no_platform(reference, platform, ["/".join(part for part in name if part)])
+
+
+def _agree(name: tuple[str, str], wanted: tuple[str, str]) -> bool:
+    """``arm64`` and ``arm64/v8`` are the same; ``arm`` is not without its variant."""
+    return name[0] == wanted[0] and (not wanted[1] or name[1] == wanted[1])
+
+
+def _no_platform(reference: Reference, platform: tuple[str, str], seen: list[str]) -> ArtifactError:
+    wanted = "/".join(part for part in platform if part)
+    return ArtifactError(
+        f"{reference.shown}: there is none for {wanted}; it has"
+        f" {', '.join(sorted(set(seen))) or 'no platform of Linux'}",
+        hint="Give a base for that machine with --base NAME@sha256:DIGEST.",
+    )

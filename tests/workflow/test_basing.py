@@ -1,0 +1,120 @@
+"""The base of a build without ``--base``: chosen, pinned, and never without a digest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envfreeze import workflow
+from envfreeze.errors import UsageError
+from envfreeze.model.lock import dumps
+from envfreeze.store import Cache
+from tests.support.cli import envfreeze, ok
+from tests.support.locks import interpreter, lock
+from tests.support.machines import sealed
+from tests.support.registry import FakeRegistry, Image, digest, index
+
+BOOKWORM = {"ID": "debian", "VERSION_ID": "12", "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"}
+AMD64 = Image("amd64")
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """No engine, no login, no index but what a test names."""
+    found = {
+        "HOME": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "DOCKER_CONFIG": str(tmp_path),
+        "DOCKER_HOST": f"unix://{tmp_path}/none.sock",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_RETRIES": "0",
+        "ENVFREEZE_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+def written(place: Path, **changes: Any) -> Path:
+    path = place / "env.lock"
+    path.write_text(dumps(sealed(lock(**({"os_release": BOOKWORM} | changes)))))
+    return path
+
+
+def chosen(path: Path, environ: Mapping[str, str], **options: Any) -> workflow.Base:
+    context = workflow.Context(environ=environ, cache=Cache(path.parent / "cache"))
+    return workflow.choose_base(path, workflow.ImageOptions(**options), context)
+
+
+def test_a_mirror_tells_the_digest(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    with FakeRegistry(index(AMD64), token="t") as registry:
+        base = chosen(written(tmp_path), environ, registry=f"{registry.host}/public")
+        name = f"{registry.host}/public/library/debian:bookworm-slim"
+    assert base.reference == f"{name}@{digest(AMD64.manifest)}"
+    assert "Debian GNU/Linux 12" in base.reason
+    assert base.told_by == "its registry"
+
+
+def test_the_platform_is_the_locks(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    arm = Image("arm64", "v8")
+    facts = interpreter(machine="aarch64", platform="linux-aarch64")
+    with FakeRegistry(index(AMD64, arm)) as registry:
+        base = chosen(written(tmp_path, facts=facts), environ, registry=registry.host)
+    assert base.reference.endswith(digest(arm.manifest))
+
+
+def test_without_an_answer_it_says_what_to_pass(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    with FakeRegistry(b"", status=404) as registry:
+        place = f"{registry.host}/library/debian:bookworm-slim"
+        with pytest.raises(UsageError, match="nobody tells its digest") as caught:
+            chosen(written(tmp_path), environ, registry=registry.host)
+    assert "no such image" in str(caught.value)
+    assert "no container engine answers" in str(caught.value)
+    assert f"--base {place}@sha256:DIGEST" in caught.value.hint
+
+
+def test_offline_no_registry_is_asked(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    with FakeRegistry(index(AMD64)) as registry:
+        with pytest.raises(UsageError, match="--offline"):
+            chosen(written(tmp_path), environ, registry=registry.host, offline=True)
+        assert registry.seen == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"os_release": {"ID": "nixos", "PRETTY_NAME": "NixOS"}}, "NixOS"),
+        ({"os_release": {"ID": "rocky", "VERSION_ID": "9.4"}}, "rockylinux:9 would be"),
+        ({"facts": interpreter(machine="vax")}, "vax"),
+    ],
+)
+def test_what_no_table_knows(
+    tmp_path: Path, environ: Mapping[str, str], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match="--base NAME@sha256:DIGEST") as caught:
+        chosen(written(tmp_path, **changes), environ)
+    assert said in str(caught.value)
+
+
+def test_the_command_says_why(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    path = written(tmp_path)
+    with FakeRegistry(index(AMD64)) as registry:
+        done = envfreeze("build", path, "--to", "docker", "--registry", registry.host)
+        quiet = envfreeze("build", path, "--to", "docker", "--registry", registry.host, "--quiet")
+    ok(done, 6)  # the base is chosen; then there is no engine
+    first, second = done.stderr.splitlines()[:2]
+    assert first == (
+        f"  base: {registry.host}/library/debian:bookworm-slim@{digest(AMD64.manifest)}"
+    )
+    assert "captured on Debian GNU/Linux 12" in second
+    assert done.stdout == ""
+    assert "base:" not in quiet.stderr
+
+
+def test_a_venv_has_no_base(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    done = envfreeze("build", written(tmp_path), "--into", "x", "--registry", "mirror.example")
+    assert "--registry is not for --to venv" in ok(done, 2).stderr
