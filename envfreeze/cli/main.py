@@ -322,6 +322,25 @@ def diff(
 
 
 @_command
+def show(lock: LockPath, json: Json = False) -> None:
+    """A lock at a glance: what is in it, what it was captured on, what was noticed."""
+    import shutil
+
+    from envfreeze import workflow
+    from envfreeze.cli import page
+
+    found = workflow.load(lock)
+    if json:
+        import msgspec
+
+        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
+        typer.echo(text, nl=False)
+    else:
+        width = min(110, shutil.get_terminal_size((100, 24)).columns)
+        typer.echo(page.page(found, str(lock), width=width), nl=False)
+
+
+@_command
 def doctor(
     lock: Annotated[
         Path | None,

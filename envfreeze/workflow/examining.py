@@ -37,7 +37,7 @@ def doctor(lock_path: Path | None, context: Context) -> Examined:
     lock = None if lock_path is None else load(lock_path)
     target = _target(lock, context)
     with context.progress.task("look"):
-        observed = local.observe(target, environ=context.environ, cache=context.cache)
+        observed = local.observe(target, environ=context.environ, cache=context.cache, host=True)
         here = _here(observed.snapshot, lock, context)
     subject = str(lock_path) if lock_path else _shown(target)
     return Examined(subject=subject, checks=examine(lock, here))
