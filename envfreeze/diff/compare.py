@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, get_args
 
 import msgspec
@@ -14,9 +15,21 @@ Kind = Literal["added", "removed", "changed", "content", "proof", "unknown"]
 """``content``: same version, other bytes; ``proof``: same bytes, proved another way;
 ``unknown``: one side does not know, which is not a difference."""
 
-Layer = Literal["interpreter", "packages", "shadowed", "files", "sources", "system"]
+Layer = Literal[
+    "interpreter",
+    "packages",
+    "shadowed",
+    "files",
+    "sources",
+    "system",
+    "platform",
+    "accelerator",
+    "numerics",
+]
 
 LAYERS: tuple[Layer, ...] = get_args(Layer)
+BELOW: tuple[Layer, ...] = ("platform", "accelerator", "numerics")
+"""The machine below: no environment brings it, so that none is another one for it."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,8 +47,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def counts(self) -> bool:
-        """Whether the environments differ by it: another proof of the same bytes does not."""
-        return self.kind not in {"proof", "unknown"}
+        """Whether the environments differ by it: another proof of the same bytes does not, nor
+        does another machine below."""
+        return self.kind not in {"proof", "unknown"} and self.layer not in BELOW
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,13 +66,14 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(before: View, after: View, layers: tuple[Layer, ...] = LAYERS) -> Difference:
     """What one finds going from *before* to *after*, in the order of :data:`LAYERS`."""
-    each = {
+    each: dict[str, Callable[[View, View], Iterator[Change]]] = {
         "interpreter": _interpreter,
         "packages": _packages,
         "shadowed": _shadowed,
         "files": _files,
         "sources": _sources,
         "system": _system,
+        **{part: functools.partial(_below, part) for part in BELOW},
     }
     changes = [change for layer in layers for change in each[layer](before, after)]
     return Difference(before=before.title, after=after.title, changes=changes)
@@ -143,6 +158,18 @@ def _files(before: View, after: View) -> Iterator[Change]:
                 after=_short(two),
                 files=[path],
             )
+
+
+def _below(part: Layer, before: View, after: View) -> Iterator[Change]:
+    """Facts of the machine; nothing is said where one side did not look."""
+    one, two = (before.below or {}).get(part), (after.below or {}).get(part)
+    if one is None or two is None:
+        return
+    for name in sorted({*one, *two}):
+        was, now = one.get(name), two.get(name)
+        if was != now:
+            kind: Kind = "added" if was is None else "removed" if now is None else "changed"
+            yield Change(layer=part, kind=kind, name=name, before=was, after=now)
 
 
 def _unread(view: View, path: str) -> bool:

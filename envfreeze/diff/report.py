@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from envfreeze.diff.compare import LAYERS, Change, Difference
+from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference
 from envfreeze.errors import printable
 
 SHOWN = 20
@@ -17,6 +17,9 @@ _TITLES = {
     "files": "Files that no package owns",
     "sources": "Source trees",
     "system": "System packages",
+    "platform": "Machine: platform",
+    "accelerator": "Machine: accelerators",
+    "numerics": "Machine: numerics",
 }
 
 
@@ -71,6 +74,8 @@ def _headline(difference: Difference) -> str:
     before, after = line(difference.before), line(difference.after)
     count = sum(1 for change in difference.changes if change.counts)
     if not count:
+        if all(change.layer in BELOW for change in difference.changes):
+            return f"equal environments on machines that differ: {before} and {after}"
         return f"equal: {before} and {after} (but see below)"
     return f"{count} {'difference' if count == 1 else 'differences'}: {before} -> {after}"
 

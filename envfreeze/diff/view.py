@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from envfreeze.diff import below
 from envfreeze.model.identity import interpreter_facts, normalize
 from envfreeze.model.lock import Lock, LooseEntry, Package
 from envfreeze.model.snapshot import LooseFile, Snapshot
@@ -51,6 +52,9 @@ class View:
     sources: dict[str, str] = field(default_factory=dict)
     """Key of each source tree that is kept to its digest."""
     layers: dict[str, str] = field(default_factory=dict)
+    below: dict[str, dict[str, str]] | None = None
+    """``platform``, ``accelerator``, ``numerics``: each fact of the machine below; a part that is
+    missing, or all where it is None, was not looked at."""
 
 
 def _numbered(named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
@@ -143,6 +147,7 @@ def of_lock(lock: Lock, title: str) -> View:
         shadowed=_numbered((name, item) for name, _, item in sorted(shadowed, key=in_order)),
         sources={s.key: s.digest for s in machine.sources if s.digest is not None},
         layers=machine.layers,
+        below=below.words(machine.host),
     )
 
 
@@ -184,6 +189,7 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         shadowed=_numbered((item.name, _live(item)) for item in _by_site(seen)),
         sources={key: digest for key, digest in digests.items() if digest is not None},
         layers=layers_of(snapshot, seen),
+        below=below.words(snapshot.host),
     )
 
 

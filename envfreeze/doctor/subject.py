@@ -17,7 +17,7 @@ _RUNTIME = re.compile(r"nvidia-cuda-runtime(?:-cu\d+)?")
 _CUDNN = re.compile(r"nvidia-cudnn(?:-cu\d+)?")
 _LOCAL = re.compile(r"cu(\d{2})(\d)(?:\.|$)")
 _MAJOR = re.compile(r"cuda(\d{2})")
-_TELLS = {"torch", "tensorflow"}
+_TELLS = {"torch", "tensorflow", "onnxruntime"}
 """Frameworks whose own files say of a CPU build that it has no CUDA."""
 
 

@@ -150,7 +150,7 @@ def _side(text: str, context: Context) -> _Side:
 
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
-    observation = local.observe(target, environ=context.environ, cache=context.cache)
+    observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
     return _live_side(local.seen(target, observation), title)
 
 

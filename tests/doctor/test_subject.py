@@ -56,6 +56,16 @@ def test_files_of_another_version_do_not_count() -> None:
     assert only(lock).cuda == "13.0"
 
 
+def test_a_cpu_onnxruntime_beside_a_cuda_torch_asks_for_no_gpu() -> None:
+    seen = [
+        Framework(name="torch", version="2.13.0", cuda="13.0", source="torch/version.py"),
+        Framework(name="onnxruntime", version="1.32.0", source="onnxruntime/capi/build.py"),
+    ]
+    wheels = [package("torch", "2.13.0"), package("nvidia-cuda-runtime", "13.0.96")]
+    found = needs(of_lock(locked(*wheels, captured=host(frameworks=seen))))
+    assert {need.name: need.kind for need in found} == {"torch": "cuda", "onnxruntime": "cpu"}
+
+
 def test_files_that_name_no_cuda_are_a_cpu_build() -> None:
     seen = Framework(name="torch", version="2.13.0", source="torch/version.py")
     assert only(locked(package("torch", "2.13.0"), captured=host(frameworks=[seen]))).kind == "cpu"

@@ -1,0 +1,62 @@
+"""The machine below an environment as plain words, so that two of them can be compared.
+
+What is volatile is left out: it differs between two looks at one machine, or names the very device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from envfreeze.model.host import Host
+
+PARTS = ("platform", "accelerator", "numerics")
+_VOLATILE = frozenset({"uuid", "bus", "power-limit", "loaded", "path", "root", "source"})
+_NAMES = ("name", "kind", "version", "owner", "root")
+"""What tells the entries of a list apart, the first ones most."""
+
+
+def words(host: Host | None) -> dict[str, dict[str, str]] | None:
+    """``{part: {fact: word}}`` of the parts that were looked at; None: none was."""
+    if host is None:
+        return None
+    plain = msgspec.to_builtins(host)
+    return {part: dict(_flat("", plain[part])) for part in PARTS if part in plain}
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key in sorted(value):
+            if key not in _VOLATILE:
+                yield from _flat(f"{name}.{key}" if name else key, value[key])
+    elif isinstance(value, list):
+        yield from _listed(name, value)
+    else:
+        yield name, _word(value)
+
+
+def _listed(name: str, values: list[Any]) -> Iterator[tuple[str, str]]:
+    """A list of plain values is one fact; the entries of one of tables are each named."""
+    if not all(isinstance(value, dict) for value in values):
+        yield name, " ".join(map(_word, values))
+        return
+    seen: dict[str, int] = {}
+    for value in values:
+        title = _title(value)
+        number = seen[title] = seen.get(title, 0) + 1
+        place = f"{name} {title}" if number == 1 else f"{name} {title} ({number})"
+        rest = {key: v for key, v in value.items() if key not in _VOLATILE and v != title}
+        yield place, ", ".join(f"{key} {text}" for key, text in _flat("", rest)) or "there"
+
+
+def _title(value: dict[str, Any]) -> str:
+    """Its name, and whose it is where one environment has several of that name."""
+    return str(next((value[key] for key in _NAMES if key in value), "?"))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
