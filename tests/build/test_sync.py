@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import msgspec
 import pytest
 
 from envfreeze import workflow
-from envfreeze.build import sync
+from envfreeze.build import place, sync
 from envfreeze.cli.asking import sync_text
 from envfreeze.errors import LockError, TargetError, UsageError
 from envfreeze.model.lock import Lock
+from envfreeze.probe import sitepath
 from envfreeze.progress import Progress
 from tests.support import envs
 from tests.support.cli import digests, envfreeze, ok
@@ -261,6 +263,76 @@ def test_a_lock_without_a_package_takes_it_out_of_the_venv(made: Made, tmp_path:
         "no such distribution"
         in ok(envfreeze("capture", env, "-o", less, "--without", "dmo", env=settings), 2).stderr
     )
+
+
+# --- site directories behind the first ------------------------------------------------------
+
+
+@pytest.fixture
+def behind(tmp_path: Path, settings: dict[str, str]) -> Iterator[Made]:
+    """``(venv, its lock, settings)``: old 1.0 lies behind old 2.0, and files behind files."""
+    files = wheels(tmp_path / "files")
+    env = envs.make_venv(tmp_path / "behind")
+    envs.install(files["old-2"], env)
+    (env / envs.SITE / "loose.txt").write_text("first\n")
+    tag = Path(envs.SITE).parent.name
+    inner = replace(
+        envs.schemes(env),
+        data=str(env / "apart-1"),
+        site=str(env / "apart-1" / envs.SITE),
+        scripts=str(env / "apart-1/bin"),
+        headers=str(env / "apart-1/include" / tag),
+    )
+    for name in ("old-1", "one", "demo"):
+        package = envs.package_of(files[name])
+        place.place_package(package, files[name], place.DirectorySink(env), inner)
+    (env / "apart-1" / envs.SITE / "loose.txt").write_text("second\n")
+    line = sitepath.apart_line("apart-1", tag)
+    (env / envs.SITE / sitepath.APART).write_text(line + "\n")
+    with FakeIndex(tmp_path / "files") as index:
+        env_vars = {**settings, "PIP_INDEX_URL": index.url}
+        ok(envfreeze("capture", env, "-o", tmp_path / "behind.lock", env=env_vars))
+        yield env, tmp_path / "behind.lock", env_vars
+
+
+def test_what_lies_behind_is_told_from_what_comes_first(behind: Made) -> None:
+    lock = workflow.load(behind[1])
+    assert {p.name: p.version for p in lock.packages} == {"old": "2.0", "one": "1.0", "demo": "1.0"}
+    assert [(p.name, p.version) for p in lock.machine.shadowed] == [("old", "1.0")]
+    loose = {(Path(s.site).parts[-4], e.path): e.apart for s in lock.machine.loose for e in s.files}
+    assert loose == {("behind", "loose.txt"): False, ("apart-1", "loose.txt"): True}
+    assert not any(sitepath.APART in entry.path for s in lock.machine.loose for entry in s.files)
+
+
+def test_a_venv_is_made_equal_to_one_with_more_directories(behind: Made, tmp_path: Path) -> None:
+    _, lock, settings = behind
+    env = envs.make_venv(tmp_path / "env")
+    ok(envfreeze("build", lock, "--into", env, "--yes", env=settings))
+    assert (env / envs.SITE / "loose.txt").read_text() == "first\n"
+    assert (env / "apart-1" / envs.SITE / "loose.txt").read_text() == "second\n"
+    # What hides nothing comes into the first one, with its script.
+    assert (env / envs.SITE / "demo.py").exists()
+    said = subprocess.run(
+        [env / "bin/python", "-c", "import old, importlib.metadata as m; "
+         "print(old.V, sorted(d.version for d in m.distributions(name='old')))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout == "2 ['1.0', '2.0']\n"
+    assert todo_of(env, lock).empty
+    again = tmp_path / "again.lock"
+    ok(envfreeze("capture", env, "-o", again, env=settings))
+    assert workflow.load(again).machine.id == workflow.load(lock).machine.id
+
+
+def test_and_back_to_one_with_one_directory(behind: Made, made: Made, tmp_path: Path) -> None:
+    _, lock, settings = behind
+    env = envs.make_venv(tmp_path / "env2")
+    ok(envfreeze("build", lock, "--into", env, "--yes", env=settings))
+    _, other, settings = made
+    ok(envfreeze("build", other, "--into", env, "--yes", env=settings))
+    assert not (env / "apart-1").exists()
+    assert not (env / envs.SITE / sitepath.APART).exists()
+    ok(envfreeze("verify", other, env, env=settings))
 
 
 # --- doing it ------------------------------------------------------------------------------
