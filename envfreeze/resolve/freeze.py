@@ -547,7 +547,7 @@ def _lock(
     findings += [*_lost(seen), *_outside(snapshot, seen), *sources.findings(snapshot)]
     layers = {
         **layers_of(snapshot, seen),
-        "system": system_digest(machine.system.packages),
+        "system": system_digest(machine.system),
     }
     hermetic = (
         not unproved

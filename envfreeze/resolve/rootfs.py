@@ -51,14 +51,16 @@ class Root:
             descriptor = os.open(self.at(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
                 return None
-            try:
+            with os.fdopen(os.dup(descriptor), "rb") as file:
                 data = file.read(limit + 1)
-            except OSError:
-                return None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
         return data if len(data) <= limit else None
 
     def _directory(self, path: str, budget: int) -> str:
