@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from envfreeze.resolve.packages import DatabaseError, Listing, Package
+from envfreeze.resolve.packages import DatabaseError, Kind, Listing, Package
 from envfreeze.resolve.rootfs import Root
 
 PLACES = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
@@ -24,7 +24,7 @@ _IDENTITY = re.compile(r"Q[12][A-Za-z0-9+/]{20,64}={0,2}")
 class Apk(Listing):
     """The installed packages of one root."""
 
-    kind = "apk"
+    kind: Kind = "apk"
 
     @classmethod
     def read(cls, root: Root | None = None) -> Apk | None:

@@ -73,6 +73,8 @@ class Means:
     """None: offline."""
     pack: bool = True
     """False: what cannot be proved is named, its bytes are not kept."""
+    snapshot_archive: str | None = None
+    """Base URL of an archive that keeps every version; None: what apt's sources name, if any."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from envfreeze.resolve.packages import merged_spellings
+from envfreeze.resolve.packages import Kind, merged_spellings
 from envfreeze.resolve.rootfs import Root
 
 ADMIN = "/var/lib/dpkg"
@@ -61,7 +61,7 @@ class Diversion:
 class Dpkg:
     """The installed packages of one root."""
 
-    kind = "dpkg"
+    kind: Kind = "dpkg"
 
     def __init__(self, root: Root, packages: Iterable[Installed]) -> None:
         self.root = root

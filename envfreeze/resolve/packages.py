@@ -7,16 +7,16 @@ packed. rpm and apk share :class:`Listing`: their packages are identified by the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol
 
 from envfreeze.resolve.rootfs import Root
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
 _PLAIN = re.compile(r"[!-~]{1,256} [!-~]{1,256} [!-~]{1,64}")
 
-T = TypeVar("T")
+Kind = Literal["dpkg", "rpm", "apk"]
 
 
 class DatabaseError(Exception):
@@ -40,26 +40,23 @@ class Installed(Protocol):
         """What tells it from every other package of its database."""
 
 
-PackageT = TypeVar("PackageT", bound=Installed)
+class Database(Protocol):
+    """The installed packages of one root; what is common to all of them, whatever the type of
+    their packages."""
 
-
-class Database(Protocol[PackageT]):
-    """The installed packages of one root."""
-
-    kind: str
-    """``dpkg``, ``rpm`` or ``apk``."""
+    kind: Kind
     root: Root
-    packages: dict[str, PackageT]
-    """By key."""
 
-    def owners(self, paths: Iterable[str]) -> dict[str, list[PackageT]]:
-        """The packages that brought each path; a path that nobody brought is left out."""
-
-    def closure(self, packages: Iterable[PackageT]) -> list[PackageT]:
-        """*packages* and everything they depend on, by name."""
+    @property
+    def packages(self) -> Mapping[str, Installed]:
+        """By key."""
 
     def manual(self) -> set[str] | None:
         """Keys of what somebody asked for; None: this database does not know."""
+
+    # Each has also, for its own type of package P:
+    #   owners(paths: Iterable[str]) -> dict[str, list[P]]    a path nobody brought is left out
+    #   closure(packages: Iterable[P]) -> list[P]             and all that they depend on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +89,7 @@ class Package:
 class Listing:
     """The packages of a database that names what they provide and require."""
 
-    kind = ""
+    kind: Kind
 
     def __init__(self, root: Root, packages: Iterable[Package]) -> None:
         self.root = root
@@ -157,12 +154,11 @@ class Listing:
         return None
 
 
-def inventory(database: Database[PackageT]) -> list[str]:
-    """Every installed package as ``name version arch``, and ``manual`` or ``auto`` where the
-    database knows that; sorted. What is no such line is left out: no package is called so."""
-    manual = database.manual()
+def inventory(packages: Mapping[str, Installed], manual: Container[str] | None) -> list[str]:
+    """Every installed package as ``name version arch``, and ``manual`` or ``auto`` where that
+    is known; sorted. What is no such line is left out: no package is called so."""
     lines = []
-    for key, package in database.packages.items():
+    for key, package in packages.items():
         line = f"{package.name} {package.version} {package.arch}"
         if _PLAIN.fullmatch(line):
             mark = "" if manual is None else " manual" if key in manual else " auto"

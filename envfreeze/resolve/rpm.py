@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from envfreeze.resolve import rpmdb
 from envfreeze.resolve import rpmheader as tags
-from envfreeze.resolve.packages import DatabaseError, Listing, Package
+from envfreeze.resolve.packages import DatabaseError, Kind, Listing, Package
 from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.rpmheader import BadHeaderError, Header
 
@@ -19,7 +19,7 @@ _HEX = re.compile(r"[0-9a-f]{32,64}")
 class Rpm(Listing):
     """The installed packages of one root."""
 
-    kind = "rpm"
+    kind: Kind = "rpm"
 
     def __init__(self, root: Root, headers: list[Header]) -> None:
         self._headers: dict[str, Header] = {}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envfreeze.resolve import rpmdb
-from envfreeze.resolve.packages import DatabaseError, inventory
+from envfreeze.resolve.packages import Database, DatabaseError, inventory
 from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.rpm import Rpm, package_of
 from envfreeze.resolve.rpmheader import FILESTATES, SHA256HEADER, BadHeaderError, Header
@@ -21,6 +21,10 @@ from envfreeze.resolve.rpmheader import FILESTATES, SHA256HEADER, BadHeaderError
 ROOTS = Path(__file__).parents[1] / "roots"
 ROCKY = ROOTS / "rocky"
 SQLITE = "var/lib/rpm/rpmdb.sqlite"
+
+
+def lines_of(database: Database) -> list[str]:
+    return inventory(database.packages, database.manual())
 
 
 def rocky() -> Rpm:
@@ -76,7 +80,7 @@ def test_the_closure_goes_by_capability_and_by_path() -> None:
 
 
 def test_the_inventory_marks_nothing_that_rpm_does_not_know() -> None:
-    lines = inventory(rocky())
+    lines = lines_of(rocky())
     assert len(lines) == len(query())
     assert lines[:2] == ["bash 5.1.8-6.el9_1 x86_64", "bind-license 32:9.16.23-14.el9_3 noarch"]
 
