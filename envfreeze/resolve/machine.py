@@ -29,7 +29,7 @@ from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.system import Base, Locker, MachineMeans, System
 from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 
-__all__ = ["MachineLayers", "MachineMeans", "lock_machine"]
+__all__ = ["MachineLayers", "MachineMeans", "lock_machine", "lock_system", "read_base"]
 
 _NOTE = "system"
 _NOTE_VERSION = 3
@@ -78,34 +78,48 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
     :raises UsageError: one of ``means.needs`` is not there.
     """
     facts = snapshot.interpreter
-    base = _base(facts, means)
+    base = read_base(facts, means)
     with means.progress.task("interpreter"):
         own = _interpreter(facts, base.origin, means)
     with means.progress.task("system"):
-        system = _remembered_system(snapshot, seen, base, means)
-    database = base.database
+        layer, system = lock_system(snapshot, seen, base, means)
     return MachineLayers(
         interpreter=own,
-        system=SystemLayer(
-            kernel=snapshot.system.kernel,
-            machine=snapshot.system.machine,
-            os_release=dict(sorted(snapshot.system.os_release.items())),
-            manager=None if database is None else database.kind,
-            installed=[] if database is None else inventory(database.packages, database.manual()),
-            needs=system.needs,
-            named=system.named,
-            unowned=system.unowned,
-            packages=system.packages,
-            unproved=system.unproved,
-        ),
+        system=layer,
         findings=system.findings,
         watched=system.libraries
-        | {path: stamp(path) for path in (*_watched(facts), *interpreter.watched(facts))},
+        | {path: stamp(path) for path in _watched(facts, means.root)}
+        | {path: stamp(path) for path in interpreter.watched(facts)},
     )
 
 
-def _base(facts: Interpreter, means: MachineMeans) -> Base:
-    root = Root()
+def lock_system(
+    snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans
+) -> tuple[SystemLayer, System]:
+    """The system layer, and what it was made from."""
+    system = _remembered_system(snapshot, seen, base, means)
+    database = base.database
+    layer = SystemLayer(
+        kernel=snapshot.system.kernel,
+        machine=snapshot.system.machine,
+        os_release=dict(sorted(snapshot.system.os_release.items())),
+        manager=None if database is None else database.kind,
+        installed=[] if database is None else inventory(database.packages, database.manual()),
+        needs=system.needs,
+        named=system.named,
+        unowned=system.unowned,
+        packages=system.packages,
+        unproved=system.unproved,
+    )
+    return layer, system
+
+
+def read_base(facts: Interpreter, means: MachineMeans) -> Base:
+    """What the machine has: its database, who brought the interpreter, the programs asked for.
+
+    :raises UsageError: one of ``means.needs`` is not there.
+    """
+    root = means.root
     database, problems = databases.find(root)
     path = os.environ.get("PATH", os.defpath) if means.path is None else means.path
     return Base(
@@ -117,8 +131,9 @@ def _base(facts: Interpreter, means: MachineMeans) -> Base:
     )
 
 
-def _watched(facts: Interpreter) -> tuple[str, ...]:
-    return (*databases.watched(Root()), APT_LISTS, LOADER_INDEX, facts.base_executable)
+def _watched(facts: Interpreter, root: Root) -> list[str]:
+    paths = (*databases.watched(root), APT_LISTS, LOADER_INDEX, facts.base_executable)
+    return [root.at(path) for path in paths]
 
 
 def _interpreter(
@@ -197,6 +212,6 @@ def _key(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> s
     for source in snapshot.sources:
         digest.update(f"{source.root} {digest_of(source)}\n".encode())
     digest.update(msgspec.json.encode(snapshot.interpreter))
-    for place in _watched(snapshot.interpreter):
+    for place in _watched(snapshot.interpreter, base.root):
         digest.update(f"{place} {stamp(place)}\n".encode())
     return digest.hexdigest()

@@ -48,9 +48,9 @@ def find(root: Root, names: tuple[str, ...], path: str) -> list[Program]:
 
 
 def _absent(name: str, script: str, path: str) -> UsageError:
-    whose = f", which {script} is a script for" if script else ""
+    whose = f", which {script!r} is a script for" if script else ""
     return UsageError(
-        f"--needs {name}{whose}: there is no such program on PATH ({path})",
+        f"--needs {name!r}{whose}: there is no such program on PATH ({path})",
         hint="Install it, write its whole path, or leave it out.",
     )
 

@@ -6,7 +6,7 @@ A package of dpkg is proved or packed; of rpm and apk it is identified; what nob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -47,6 +47,8 @@ class MachineMeans:
     """PATH of the target, in which :attr:`needs` are looked for; None: that of this process."""
     library_path: str = ""
     """LD_LIBRARY_PATH of the target."""
+    root: Root = field(default_factory=Root)
+    """The machine; another directory replays a recorded one."""
     snapshot_archive: str | None = None
     """As :attr:`envfreeze.resolve.debs.Means.snapshot_archive`."""
 
@@ -91,19 +93,16 @@ class Locker:
         self._means = means
         self._http = http
         self._dists = dict(_objects(snapshot, seen))
-        self._own = [str(path) for path in interpreter.interpreter_files(self._facts)]
+        own = interpreter.interpreter_files(self._facts, root=base.root)
+        self._own = [str(path) for path in own]
 
     def system(self) -> System:
         base = self._base
         files = [*self._own, *sorted(self._dists)]
-        scan = elf.libraries(
-            files,
-            executable=self._facts.base_executable,
-            library_path=self._means.library_path,
-        )
+        scan = self._scan(files, self._facts.base_executable)
         outside = [program for program in base.programs if program.real not in set(files)]
         looked_at = {*scan.system, *(program.real for program in outside)}
-        made = System(libraries={path: stamp(path) for path in sorted(looked_at)})
+        made = System(libraries=self._stamps(looked_at))
         made.findings = [_missing(n, users, self._dists) for n, users in scan.missing.items()]
         if base.database is None:
             made.needs = [Need(name=program.name, path=program.path) for program in outside]
@@ -117,6 +116,18 @@ class Locker:
             others = self._attribute(made, scan, outside, base.database.owners)
             self._name(made, base.database, others)
         return made
+
+    def _scan(self, files: Iterable[str], executable: str) -> elf.LibraryScan:
+        return elf.libraries(
+            files,
+            root=self._base.root,
+            executable=executable,
+            library_path=self._means.library_path,
+        )
+
+    def _stamps(self, paths: Iterable[str]) -> dict[str, str]:
+        places = sorted(self._base.root.host(path) for path in paths)
+        return {place: stamp(place) for place in places}
 
     def _attribute(
         self, made: System, scan: elf.LibraryScan, outside: list[Program], owners: _Owners[T]
@@ -140,10 +151,9 @@ class Locker:
         self, program: Program, made: System, owned: dict[str, list[T]], owners: _Owners[T]
     ) -> list[str]:
         """The libraries of an unowned program that nobody owns; who owns the others is added."""
-        path = self._means.library_path
-        scan = elf.libraries([program.real], executable=program.real, library_path=path)
+        scan = self._scan([program.real], program.real)
         made.findings += [_missing(n, users, {}) for n, users in scan.missing.items()]
-        made.libraries |= {library: stamp(library) for library in sorted(scan.system)}
+        made.libraries |= self._stamps(scan.system)
         found = owners(sorted(scan.system))
         owned |= found
         return [path for path in scan.found if self._base.root.real(path) not in found]
@@ -163,7 +173,7 @@ class Locker:
         else:
             plain = [file for file in files if file.link is None]
             made.findings += [_unowned(f"/{file.path}", "it is not packed") for file in plain]
-        made.libraries |= {f"/{f.path}": stamp(f"/{f.path}") for f in files}
+        made.libraries |= self._stamps(f"/{file.path}" for file in files)
         made.unowned = UnownedFiles(archive=archive, files=unowned.entries(files))
 
     def _gather(self, path: str, made: System) -> list[LooseFile]:

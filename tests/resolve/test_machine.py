@@ -107,7 +107,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
     monkeypatch.setattr(databases, "find", lambda _root: (made.database, made.problems))
     monkeypatch.setattr(interpreter, "origin", lambda *_: made.origin)
-    monkeypatch.setattr(interpreter, "interpreter_files", lambda _facts: [Path("/py/python")])
+    monkeypatch.setattr(interpreter, "interpreter_files", lambda _facts, **_: [Path("/py/python")])
     monkeypatch.setattr(elf, "libraries", libraries)
     monkeypatch.setattr(debs, "companions", lambda _dpkg: [])
     monkeypatch.setattr(debs, "prove", prove)
