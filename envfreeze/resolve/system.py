@@ -5,6 +5,7 @@ A package of dpkg is proved or packed; of rpm and apk it is identified; what nob
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -28,6 +29,9 @@ from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.rpm import Rpm
 from envfreeze.store import Cache, Sidecar, kept
 
+SNAPSHOT_VARIABLE = "ENVFREEZE_SNAPSHOT_ARCHIVE"
+"""Names the base URL of an archive of Debian packages that keeps every version."""
+
 T = TypeVar("T", bound=Installed)
 _Owners = Callable[[Iterable[str]], dict[str, list[T]]]
 
@@ -49,7 +53,7 @@ class MachineMeans:
     """LD_LIBRARY_PATH of the target."""
     root: Root = field(default_factory=Root)
     """The machine; another directory replays a recorded one."""
-    snapshot_archive: str | None = None
+    snapshot_archive: str | None = field(default_factory=lambda: os.environ.get(SNAPSHOT_VARIABLE))
     """As :attr:`envfreeze.resolve.debs.Means.snapshot_archive`."""
 
 
@@ -194,6 +198,8 @@ class Locker:
             http=self._http,
             pack=self._means.pack,
             snapshot_archive=self._means.snapshot_archive,
+            # Not the watched one: that it is silent changes nothing, so it may be remembered.
+            snapshot_http=self._means.http,
         )
         proofs = debs.prove(dpkg, needed, means)
         made.packages, made.unproved = proofs.packages, proofs.unproved
