@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from envfreeze.resolve.apk import Apk, parse
 from envfreeze.resolve.packages import Database, DatabaseError, inventory
 from envfreeze.resolve.rootfs import Root
+from tests.support.roots import ROOTS
 
-ROOTS = Path(__file__).parents[1] / "roots"
 INSTALLED = "lib/apk/db/installed"
 
 

@@ -10,8 +10,7 @@ import pytest
 from envfreeze.resolve import databases
 from envfreeze.resolve.packages import Database, inventory, merged_spellings
 from envfreeze.resolve.rootfs import Root
-
-ROOTS = Path(__file__).parents[1] / "roots"
+from tests.support.roots import ROOTS
 
 
 def lines_of(database: Database) -> list[str]:

@@ -17,8 +17,8 @@ from envfreeze.resolve import ldso
 from envfreeze.resolve.elf import libraries
 from envfreeze.resolve.rootfs import Root
 from tests.support.elfmaker import Elf, write_elf
+from tests.support.roots import ROOTS
 
-ROOTS = Path(__file__).parents[1] / "roots"
 GCC = shutil.which("gcc")
 MUSL = shutil.which("musl-gcc")
 

@@ -17,8 +17,8 @@ from envfreeze.resolve.packages import Database, DatabaseError, inventory
 from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.rpm import Rpm, package_of
 from envfreeze.resolve.rpmheader import FILESTATES, SHA256HEADER, BadHeaderError, Header
+from tests.support.roots import ROOTS
 
-ROOTS = Path(__file__).parents[1] / "roots"
 ROCKY = ROOTS / "rocky"
 SQLITE = "var/lib/rpm/rpmdb.sqlite"
 

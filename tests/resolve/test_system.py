@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, Sidecar
 from tests.support import locks
 from tests.support.elfmaker import Elf, write_elf
+from tests.support.roots import copied
 
-ROOTS = Path(__file__).parents[1] / "roots"
 SITE = "/v/lib/python3.11/site-packages"
 LOADERS = {"alpine": "/lib/ld-musl-x86_64.so.1"}
 
@@ -106,8 +105,7 @@ class Recorded:
 @pytest.fixture
 def recorded(tmp_path: Path, request: pytest.FixtureRequest) -> Recorded:
     name = getattr(request, "param", "rocky")
-    shutil.copytree(ROOTS / name, tmp_path / "root", symlinks=True)
-    return Recorded(tmp_path / "root", name, Cache(tmp_path / "cache"))
+    return Recorded(copied(name, tmp_path / "root"), name, Cache(tmp_path / "cache"))
 
 
 def whole(layers: Locked) -> locks_model.Lock:

@@ -77,3 +77,4 @@ ID=alpine
 VERSION_ID=3.19.1
 PRETTY_NAME="Alpine Linux v3.19"
 TEXT
+python3 "$here/keep_links.py" "$root"

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from envfreeze.resolve.elf import needs
 from envfreeze.resolve.rootfs import Root
+from tests.roots.keep_links import keep
 from tests.support.elfmaker import Elf, write_elf
 
 HERE = Path(__file__).parent
@@ -33,6 +34,7 @@ KEPT = frozenset(
 LIBRARIES = ("libc.so.6", "libdl.so.2", "libcom_err.so.2", "libssl.so.3", "libcrypto.so.3")
 LIBRARIES += ("libz.so.1", "libattr.so.1", "libacl.so.1", "ld-linux-x86-64.so.2")
 PROSE = ("Description", "Maintainer", "Original-Maintainer", "Homepage", "Bugs", "Conffiles")
+PROSE += ("Original-Vcs-Browser", "Original-Vcs-Git")
 PLAIN = ("etc/ld.so.conf", "etc/ld.so.cache", "var/lib/apt/extended_states")
 LARGE = 32 << 10
 
@@ -106,6 +108,7 @@ def cut_down(root: Path, out: Path) -> None:
         (out / link).symlink_to(f"usr/{link}")
     for name in LIBRARIES:
         copy_library(root, out, name)
+    keep(out)
 
 
 def main() -> None:

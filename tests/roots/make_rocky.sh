@@ -97,6 +97,7 @@ rpm --root "$root" --dbpath /var/lib/rpm --query --all \
 rm -f "$root"/var/lib/rpm/rpmdb.sqlite-* "$root/var/lib/rpm/.rpm.lock"
 for name in lib64 bin; do ln -s "usr/$name" "$root/$name"; done
 rm -rf "$root/usr/share"
+python3 "$here/keep_links.py" "$root"
 echo include ld.so.conf.d/*.conf >"$root/etc/ld.so.conf"
 cat >"$root/etc/os-release" <<'TEXT'
 NAME="Rocky Linux"
