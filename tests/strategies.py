@@ -17,6 +17,8 @@ from envfreeze.model.lock import (
     LooseEntry,
     LooseSite,
     Machine,
+    NamedPackage,
+    Need,
     Package,
     PackageFacts,
     PackageTool,
@@ -24,6 +26,7 @@ from envfreeze.model.lock import (
     SystemLayer,
     SystemPackage,
     Tool,
+    UnownedFiles,
     Unproved,
 )
 from envfreeze.model.origin import Origin
@@ -254,7 +257,30 @@ system_packages = st.builds(
     proof=st.sampled_from(["proved", "packed"]),
     evidence=words,
     artifact=artifacts(".deb"),
+    source=_maybe(words),
+    origin=_maybe(words),
     depends=st.lists(names, max_size=2),
+)
+installed_lines = st.tuples(names, names, names, st.sampled_from(["", " manual", " auto"])).map(
+    lambda parts: " ".join(parts[:3]) + parts[3]
+)
+named_packages = st.builds(
+    NamedPackage,
+    name=names,
+    version=names,
+    arch=names,
+    identity=_maybe(words),
+    source=_maybe(words),
+    origin=_maybe(words),
+    licence=_maybe(words),
+)
+needs = st.builds(Need, name=names, path=names.map("/usr/bin/{}".format), package=_maybe(words))
+placed = st.builds(LooseEntry, path=paths, sha256=sha256s, executable=st.booleans())
+linked = st.builds(LooseEntry, path=paths, link=words)
+unowned_files = st.builds(
+    UnownedFiles,
+    archive=_maybe(artifacts(".tar")),
+    files=st.lists(st.one_of(placed, linked), max_size=2),
 )
 loose_sites = st.builds(
     LooseSite,
@@ -322,6 +348,11 @@ def locks(draw: st.DrawFn) -> Lock:
             kernel="Linux",
             machine="x86_64",
             os_release=draw(st.dictionaries(words, words, max_size=3)),
+            manager=draw(st.sampled_from([None, "dpkg", "rpm", "apk"])),
+            installed=draw(st.lists(installed_lines, max_size=3)),
+            needs=draw(st.lists(needs, max_size=2)),
+            named=draw(st.lists(named_packages, max_size=2)),
+            unowned=draw(_maybe(unowned_files)),
             packages=draw(st.lists(system_packages, max_size=2)),
         ),
         environment=draw(st.dictionaries(names, words, max_size=2)),

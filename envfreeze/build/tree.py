@@ -14,7 +14,7 @@ from pathlib import Path
 
 from envfreeze.build import place
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock, LooseSite, SourceTree
+from envfreeze.model.lock import Lock, LooseSite, SourceTree, UnownedFiles
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.probe.sitepath import prefix_of
 from envfreeze.progress import Progress
@@ -62,6 +62,18 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
                 place.place_loose(loose, archive, sink, _loose_schemes(loose, facts, places))
         for source in lock.machine.sources:
             _source(source, artifacts, sink, places)
+        _unowned(lock.machine.system.unowned, artifacts, sink)
+
+
+def _unowned(
+    unowned: UnownedFiles | None, artifacts: Mapping[str, Path], sink: place.TarSink
+) -> None:
+    """What no system package brings, at the very places that it had."""
+    if unowned is None or unowned.archive is None:
+        return
+    everything = LooseSite(site="/", archive=unowned.archive, files=unowned.files)
+    schemes = place.Schemes(site="/", scripts="/", headers="/", data="/", python="/")
+    place.place_loose(everything, artifacts[unowned.archive.sha256], sink, schemes)
 
 
 def _source(

@@ -134,6 +134,14 @@ def capture(
             metavar="NAME", help="Leave this out, with what only it needs; may be repeated."
         ),
     ] = None,
+    needs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROGRAM",
+            help="A program that packages call (ffmpeg, git): what brings it is needed, too; "
+            "may be repeated.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -146,7 +154,12 @@ def capture(
 
     started = time.monotonic()
     options = workflow.CaptureOptions(
-        offline=offline, pack=pack, strict=strict, rehash=rehash, without=tuple(without or ())
+        offline=offline,
+        pack=pack,
+        strict=strict,
+        rehash=rehash,
+        without=tuple(without or ()),
+        needs=tuple(needs or ()),
     )
     context = _context(quiet)
     captured = workflow.capture(target, output, options, context)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package, SystemPackage, Unproved
+from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package, SystemLayer, Unproved
 from envfreeze.model.snapshot import Dist, Interpreter, Row, SourceFile
 
 INSTALLER_FILES = frozenset(
@@ -178,8 +178,13 @@ def sources_digest(sources: Iterable[tuple[str, str | None]]) -> str:
     return _digest(sorted([key, digest] for key, digest in sources if digest is not None))
 
 
-def system_digest(packages: Iterable[SystemPackage]) -> str:
-    return _digest(sorted([p.name, p.arch, p.version] for p in packages))
+def system_digest(system: SystemLayer) -> str:
+    """Digest over what of the system the environment needs, however it is kept."""
+    rows: list[list[str]] = sorted([p.name, p.arch, p.version] for p in system.packages)
+    rows += sorted([p.name, p.arch, p.version, p.identity or ""] for p in system.named)
+    if system.unowned is not None:
+        rows += sorted([f"/{f.path}", f.sha256 or f"-> {f.link}"] for f in system.unowned.files)
+    return _digest(rows)
 
 
 def environment_id(layers: dict[str, str]) -> str:
@@ -197,7 +202,7 @@ def lock_layers(lock: Lock) -> dict[str, str]:
         "files": files_digest(machine.loose),
         "interpreter": interpreter_digest(machine.interpreter.facts),
         "packages": packages_digest(packages),
-        "system": system_digest(machine.system.packages),
+        "system": system_digest(machine.system),
     }
     return layers | rare_layers(
         shadowed=[*map(_identity, machine.shadowed), *lost[True]],

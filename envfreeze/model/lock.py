@@ -50,6 +50,8 @@ the official images, ``framework`` one of macOS."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _DEBIAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*")
+_WORD = re.compile(r"[!-~]{1,256}")
+_INSTALLED = re.compile(r"[!-~]{1,256} [!-~]{1,256} [!-~]{1,64}( manual| auto)?")
 _EDIT_SCHEMES = frozenset({"site", "scripts", "headers", "data"})
 _PLAIN_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -252,14 +254,60 @@ class SystemPackage(Kebab, frozen=True, kw_only=True):
     proof: Proof
     evidence: str
     artifact: Artifact
+    source: str | None = None
+    """The source package, ``gcc-12 (12.2.0-14)``; None: it has the same name and version."""
+    origin: str | None = None
+    """The archive and release that offers it, as it calls itself: ``Debian bookworm``."""
     depends: list[str] = []
     """Names, within this list, that must be there before it is configured."""
+
+
+class NamedPackage(Kebab, frozen=True, kw_only=True):
+    """A package that the environment needs, of a system whose packages are identified and not
+    kept (rpm, apk): a rebuild takes a base image that has it."""
+
+    name: str
+    version: str
+    """``1:2.0-3.el9``, ``1.2.4-r2``."""
+    arch: str
+    identity: str | None = None
+    """What tells this build from every other: ``sha256:HEX`` of rpm's header, apk's ``Q1...``."""
+    source: str | None = None
+    origin: str | None = None
+    licence: str | None = None
+
+
+class Need(Kebab, frozen=True, kw_only=True):
+    """A program that packages call, as a person named it, and where it was found."""
+
+    name: str
+    path: str
+    package: str | None = None
+    """The system package that owns it; None: none does, so it is among the unowned files."""
+
+
+class UnownedFiles(Kebab, frozen=True, kw_only=True):
+    """Libraries and programs outside the environment that no system package owns, and the links
+    that lead to them."""
+
+    archive: Artifact | None = None
+    """A tar.gz of them; None under ``--no-pack``."""
+    files: list[LooseEntry]
+    """Relative to ``/``."""
 
 
 class SystemLayer(Kebab, frozen=True, kw_only=True):
     kernel: str
     machine: str
     os_release: dict[str, str] = {}
+    manager: Literal["dpkg", "rpm", "apk"] | None = None
+    """Whose database the packages are from; None: there is none, or it cannot be read."""
+    installed: list[str] = []
+    """Everything that is installed, needed or not, no part of the id: ``name version arch``, and
+    ``manual`` or ``auto`` where the database knows who asked for it."""
+    needs: list[Need] = []
+    named: list[NamedPackage] = []
+    unowned: UnownedFiles | None = None
     packages: list[SystemPackage] = []
     unproved: list[Unproved] = []
 
@@ -367,6 +415,8 @@ def artifacts(lock: Lock) -> list[Artifact]:
     found += [site.archive for site in lock.machine.loose if site.archive]
     found += [source.archive for source in lock.machine.sources if source.archive]
     found += [package.artifact for package in lock.machine.system.packages]
+    unowned = lock.machine.system.unowned
+    found += [unowned.archive] if unowned and unowned.archive else []
     if lock.machine.interpreter.archive:
         found.append(lock.machine.interpreter.archive)
     return found
@@ -380,6 +430,8 @@ INLINE = frozenset(
         "edits",
         "files",
         "hashes",
+        "named",
+        "needs",
         "patch",
         "submodules",
         "wheels",
@@ -388,10 +440,13 @@ INLINE = frozenset(
 )
 """Tables that are written on one line, so that a package is one short block."""
 
+LINES = frozenset({"installed"})
+"""Arrays of texts with a line for each."""
+
 
 def dumps(lock: Lock) -> str:
     """*lock* as TOML. Equal locks give equal bytes: nothing in it depends on clock or order."""
-    return toml.dump(msgspec.to_builtins(lock), INLINE)
+    return toml.dump(msgspec.to_builtins(lock), INLINE, LINES)
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -480,12 +535,7 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
     archive = machine.interpreter.archive
     if archive is not None:
         yield from _artifact_problems(archive, f"{ours}.interpreter.archive")
-    for index, needed in enumerate(machine.system.packages):
-        place = f"{ours}.system.packages[{index}]"
-        yield from _artifact_problems(needed.artifact, f"{place}.artifact")
-        for text in (needed.name, needed.arch, needed.version, *needed.depends):
-            if not _DEBIAN_WORD.fullmatch(text):
-                yield place, f"{text!r} cannot be part of a Debian package's name or version"
+    yield from _system_problems(machine.system, f"{ours}.system")
     for index, site in enumerate(machine.loose):
         if site.archive is not None:
             yield from _artifact_problems(site.archive, f"{ours}.loose[{index}].archive")
@@ -493,6 +543,42 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
             if not _stays_below(entry.path):
                 place = f"{ours}.loose[{index}].files[{position}].path"
                 yield place, "it leads out of its site directory"
+
+
+def _system_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]]:
+    for index, needed in enumerate(system.packages):
+        place = f"{ours}.packages[{index}]"
+        yield from _artifact_problems(needed.artifact, f"{place}.artifact")
+        for text in (needed.name, needed.arch, needed.version, *needed.depends):
+            if not _DEBIAN_WORD.fullmatch(text):
+                yield place, f"{text!r} cannot be part of a Debian package's name or version"
+    for index, line in enumerate(system.installed):
+        if not _INSTALLED.fullmatch(line):
+            yield f"{ours}.installed[{index}]", f"{line!r} is not a name, version and architecture"
+    for index, named in enumerate(system.named):
+        if not all(map(_WORD.fullmatch, (named.name, named.version, named.arch))):
+            yield f"{ours}.named[{index}]", "its name, version or architecture is not one word"
+    for index, need in enumerate(system.needs):
+        if not _is_file_name(need.name) or not _is_absolute(need.path):
+            yield f"{ours}.needs[{index}]", "it is not a program and an absolute path"
+    if system.unowned is not None:
+        yield from _unowned_problems(system.unowned, f"{ours}.unowned")
+
+
+def _unowned_problems(unowned: UnownedFiles, place: str) -> Iterator[tuple[str, str]]:
+    if unowned.archive is not None:
+        yield from _artifact_problems(unowned.archive, f"{place}.archive")
+    for position, entry in enumerate(unowned.files):
+        if not is_inside(entry.path) or not _PLAIN_PATH.fullmatch(entry.path):
+            yield f"{place}.files[{position}].path", "it leads out of the root directory"
+        if entry.sha256 is not None and not _SHA256.fullmatch(entry.sha256):
+            yield f"{place}.files[{position}].sha256", "it is not 64 hexadecimal digits"
+        if (entry.sha256 is None) == (entry.link is None):
+            yield f"{place}.files[{position}]", "it must be either a file or a link"
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") and _stays_below(path.lstrip("/"))
 
 
 def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]:

@@ -58,35 +58,40 @@ def load(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def dump(document: Mapping[str, Any], inline: frozenset[str]) -> str:
+def dump(
+    document: Mapping[str, Any], inline: frozenset[str], lines: frozenset[str] = frozenset()
+) -> str:
     """*document* as TOML.
 
     :param inline: keys whose table, or array of tables, is written on one line (each).
+    :param lines: keys whose array of texts has a line for each.
     """
-    return "\n".join(_table(document, (), inline)).lstrip("\n") + "\n"
+    return "\n".join(_table(document, (), (inline, lines))).lstrip("\n") + "\n"
 
 
 def _table(
-    table: Mapping[str, Any], path: tuple[str, ...], inline: frozenset[str]
+    table: Mapping[str, Any], path: tuple[str, ...], style: tuple[frozenset[str], frozenset[str]]
 ) -> Iterator[str]:
     """Plain keys first, then the tables below: TOML has no way back up."""
+    inline, lines = style
     below = []
     for key, value in table.items():
         if key not in inline and _is_table(value):
             below.append((key, value))
         else:
-            yield f"{_key(key)} = {_array(value) if _is_tables(value) else _value(value)}"
+            spread = _is_tables(value) or (key in lines and value)
+            yield f"{_key(key)} = {_array(value) if spread else _value(value)}"
     for key, value in below:
         here = (*path, key)
         name = ".".join(map(_key, here))
         if isinstance(value, Mapping):
             if any(not _is_table(v) or k in inline for k, v in value.items()) or not value:
                 yield from ("", f"[{name}]")
-            yield from _table(value, here, inline)
+            yield from _table(value, here, style)
         else:
             for entry in value:
                 yield from ("", f"[[{name}]]")
-                yield from _table(entry, here, inline)
+                yield from _table(entry, here, style)
 
 
 def _is_table(value: Any) -> bool:
@@ -98,7 +103,7 @@ def _is_tables(value: Any) -> bool:
 
 
 def _array(values: list[Any]) -> str:
-    """An array of inline tables, one a line."""
+    """An array of inline tables or texts, one a line."""
     return "[\n" + "".join(f"  {_value(value)},\n" for value in values) + "]"
 
 

@@ -99,6 +99,13 @@ def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
             "the lock names its interpreter but does not hold it (captured with --no-pack)",
             hint="Capture again without --no-pack.",
         )
+    unowned = machine.system.unowned
+    if unowned is not None and unowned.archive is None:
+        raise NotHermeticError(
+            f"the lock names {len(unowned.files)} files that no system package owns, but does not"
+            " hold them (captured with --no-pack)",
+            hint="Capture again without --no-pack.",
+        )
     debs = [_deb(package) for package in _in_order(machine.system.packages)]
     files = {
         "Dockerfile": _dockerfile(lock, options, debs),
@@ -146,6 +153,7 @@ def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
             "platform": comment(facts.platform),
             "debs": debs,
             "packed": machine.interpreter.origin == "packed",
+            "unowned": machine.system.unowned is not None,
             "packages": lock.packages,
             "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
             "environment": _environment(machine.environment | _python_path(lock)),

@@ -37,6 +37,8 @@ _UNPACK: dict[str | None, Callable[[IO[bytes]], IO[bytes]]] = {
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"[0-9]{1,18}")
+_RELEASE_LIMIT, _RELEASE_HEAD = 16 << 20, 4096
+_SNAPSHOT = re.compile(r"^\s*#\s*(?:deb\s+)?(https?://\S+)/archive/[^/\s]+/\d{8}T\d{6}Z\b", re.M)
 _LIMIT = 512 << 20
 """Bytes of one list, unpacked: the largest of Debian and Ubuntu have some eighty million."""
 
@@ -48,6 +50,8 @@ class Offer:
     url: str
     size: int
     sha256: str
+    origin: str | None = None
+    """The archive and release, as it calls itself: ``Debian bookworm-security``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ def offers(root: Root, packages: Iterable[Installed]) -> dict[str, list[Offer]]:
     """Package key to the .debs of exactly that name, version and architecture."""
     wanted = {(p.name, p.version, p.arch): p.key for p in packages}
     found: dict[str, list[Offer]] = {}
-    for base, text in _lists(root):
-        for identity, offer in _read_list(text, base, wanted):
+    for base, origin, text in _lists(root):
+        for identity, offer in _read_list(text, (base, origin), wanted):
             known = found.setdefault(wanted[identity], [])
             if offer not in known:
                 known.append(offer)
@@ -78,7 +82,7 @@ def offers(root: Root, packages: Iterable[Installed]) -> dict[str, list[Offer]]:
 
 
 def _read_list(
-    text: bytes, base: str, wanted: dict[tuple[str, str, str], str]
+    text: bytes, archive: tuple[str, str | None], wanted: dict[tuple[str, str, str], str]
 ) -> Iterator[tuple[tuple[str, str, str], Offer]]:
     names = {name.encode() for name, _, _ in wanted}
     for stanza in text.split(b"\n\n"):
@@ -91,12 +95,12 @@ def _read_list(
                 fields.get("Version", ""),
                 fields.get("Architecture", ""),
             )
-            offer = _offer(fields, base)
+            offer = _offer(fields, *archive)
             if identity in wanted and offer is not None:
                 yield identity, offer
 
 
-def _offer(fields: dict[str, str], base: str) -> Offer | None:
+def _offer(fields: dict[str, str], base: str, origin: str | None) -> Offer | None:
     path = fields.get("Filename", "").removeprefix("./")
     digest = fields.get("SHA256", "").lower()
     size = fields.get("Size", "")
@@ -107,11 +111,13 @@ def _offer(fields: dict[str, str], base: str) -> Offer | None:
         or not _SIZE.fullmatch(size)
     ):
         return None
-    return Offer(url=f"{base}/{quote(path, safe='/+:@,%')}", size=int(size), sha256=digest)
+    url = f"{base}/{quote(path, safe='/+:@,%')}"
+    return Offer(url=url, size=int(size), sha256=digest, origin=origin)
 
 
-def _lists(root: Root) -> Iterator[tuple[str, bytes]]:
-    """Each list that belongs to a source: the archive's base URL, and the text."""
+def _lists(root: Root) -> Iterator[tuple[str, str | None, bytes]]:
+    """Each list that belongs to a source: the archive's base URL, what it calls itself, and the
+    text."""
     sources = sorted(set(_sources(root)), key=lambda source: (-len(source.stem), source.stem))
     directory = Path(root.at(LISTS))
     try:
@@ -128,7 +134,24 @@ def _lists(root: Root) -> Iterator[tuple[str, bytes]]:
             base = source.uri
             if source.suite.endswith("/"):
                 base = f"{base}/{source.suite.strip('/')}".rstrip("/")
-            yield base, text
+            yield base, _origin(root, source), text
+
+
+def _origin(root: Root, source: _Source) -> str | None:
+    """``Origin`` and ``Codename`` of the source's Release file, which is signed with the lists.
+    A codename stays, where ``Suite`` goes on from ``stable`` to ``oldstable``."""
+    for name in ("InRelease", "Release"):
+        data = root.read(f"{LISTS}/{source.stem}{name}", _RELEASE_LIMIT)
+        if data is not None:
+            return release_name(data[:_RELEASE_HEAD].decode("utf-8", "replace"))
+    return None
+
+
+def release_name(text: str) -> str | None:
+    """Of the head of a Release file, signed or not."""
+    fields = dict(re.findall(r"^(Origin|Codename|Suite): *([ -~]{1,100}?) *$", text, re.MULTILINE))
+    words = [fields.get("Origin"), fields.get("Codename") or fields.get("Suite")]
+    return " ".join(word for word in words if word) or None
 
 
 def _unpacked(path: Path, packing: str | None) -> bytes | None:
@@ -182,22 +205,37 @@ def file_name(uri: str) -> str:
     return quoted.replace("/", "_")
 
 
+def snapshot_archives(root: Root) -> list[str]:
+    """Archives that keep every version, as comments of apt's sources name them: images of
+    debuerreotype say so which moment they are of
+    (``# http://snapshot.example/archive/debian/20250520T000000Z``)."""
+    found = [
+        _without_credentials(match[1])
+        for _, text in _source_files(root)
+        for match in _SNAPSHOT.finditer(text)
+    ]
+    return list(dict.fromkeys(base for base in found if base is not None))
+
+
 def _sources(root: Root) -> Iterator[_Source]:
+    for name, text in _source_files(root):
+        rows = _deb822(text) if name.endswith(".sources") else _one_line(text)
+        for uri, suite in rows:
+            bare = _without_credentials(uri)
+            if bare is not None:
+                yield _Source(bare, suite)
+
+
+def _source_files(root: Root) -> Iterator[tuple[str, str]]:
+    """The files in which apt's sources are written, and their text."""
     files = [f"{SOURCES}/sources.list"]
     directory = Path(root.at(f"{SOURCES}/sources.list.d"))
     if directory.is_dir():
         files += sorted(f"{SOURCES}/sources.list.d/{entry.name}" for entry in directory.iterdir())
     for name in files:
-        if name.endswith((".list", ".sources")):
-            try:
-                text = Path(root.at(name)).read_text("utf-8", "replace")
-            except OSError:
-                continue
-            rows = _deb822(text) if name.endswith(".sources") else _one_line(text)
-            for uri, suite in rows:
-                bare = _without_credentials(uri)
-                if bare is not None:
-                    yield _Source(bare, suite)
+        data = root.read(name, _RELEASE_LIMIT) if name.endswith((".list", ".sources")) else None
+        if data is not None:
+            yield name, data.decode("utf-8", "replace")
 
 
 def _one_line(text: str) -> Iterator[tuple[str, str]]:

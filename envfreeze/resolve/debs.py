@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 from envfreeze.errors import ArtifactError
 from envfreeze.model.lock import Artifact, SystemPackage, Unproved
 from envfreeze.model.snapshot import Finding
-from envfreeze.resolve.aptlists import Offer, offers
+from envfreeze.resolve import snapshots
+from envfreeze.resolve.aptlists import Offer, offers, snapshot_archives
 from envfreeze.resolve.debfile import (
     DebError,
     Entry,
@@ -34,6 +35,7 @@ from envfreeze.resolve.debfile import (
     write_deb,
 )
 from envfreeze.resolve.dpkg import ADMIN, Dpkg, Installed
+from envfreeze.resolve.snapshots import Snapshots
 from envfreeze.store import BlobWriter, Cache, Sidecar, hash_file, kept
 
 __all__ = ["COMPANIONS", "Dpkg", "Http", "Installed", "Means", "Proofs", "companions", "prove"]
@@ -73,6 +75,11 @@ class Means:
     """None: offline."""
     pack: bool = True
     """False: what cannot be proved is named, its bytes are not kept."""
+    snapshot_archive: str | None = None
+    """Base URL of an archive that keeps every version; None: what apt's sources name, if any;
+    empty: none is asked."""
+    snapshot_http: snapshots.Http | None = None
+    """For that archive: what it does not say is packed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,6 +128,7 @@ class _Outcome:
 
     artifact: Artifact | None = None
     proved: bool = False
+    origin: str | None = None
     evidence: str = ""
     reason: str = ""
     findings: list[Finding] = field(default_factory=list)
@@ -150,6 +158,8 @@ def _record(
             proof="proved" if outcome.proved else "packed",
             evidence=outcome.evidence,
             artifact=outcome.artifact,
+            source=package.source,
+            origin=outcome.origin,
             depends=sorted(depends - {package.name}),
         )
     )
@@ -163,6 +173,9 @@ class _Prover:
         self._means = means
         self._archives = _archives(dpkg)
         self._silent: set[str] = set()
+        chosen = means.snapshot_archive
+        bases = snapshot_archives(dpkg.root) if chosen is None else [chosen] if chosen else []
+        self._snapshots = [Snapshots(base, means.snapshot_http, means.cache) for base in bases]
 
     def settle(self, package: Installed, candidates: list[Offer]) -> _Outcome:
         """Prove *package*, else pack it, else say why not."""
@@ -180,7 +193,11 @@ class _Prover:
             reason = self._objection(package, offer, recorded)
             if not reason:
                 return _proved(offer, recorded)
-        return self._from_apt_cache(package, recorded) or self._pack(package, reason)
+        return (
+            self._from_snapshot(package, recorded)
+            or self._from_apt_cache(package, recorded)
+            or self._pack(package, reason)
+        )
 
     # --- proofs --------------------------------------------------------------------------
 
@@ -211,6 +228,9 @@ class _Prover:
         local = self._archives.get(file_name(package))
         if local is not None and hash_file(local) == (offer.sha256, offer.size):
             return _file_sums(local, offer.size)
+        cached = self._means.cache.find(offer.sha256, offer.size)
+        if cached is not None:
+            return _file_sums(cached, offer.size)
         http = self._means.http
         if http is None:
             raise DebError("offline: its .deb was never seen before")
@@ -242,6 +262,14 @@ class _Prover:
         if cached is None:
             raise DebError("its .deb did not stay in the cache")
         return cached
+
+    def _from_snapshot(self, package: Installed, recorded: dict[str, str]) -> _Outcome | None:
+        """The .deb of exactly this version, from an archive that keeps them all."""
+        for archive in self._snapshots:
+            offer = archive.offer(package, self._archives.get(file_name(package)))
+            if offer is not None and not self._objection(package, offer, recorded):
+                return _proved(offer, recorded)
+        return None
 
     def _from_apt_cache(self, package: Installed, recorded: dict[str, str]) -> _Outcome | None:
         """The very .deb that apt installed, where apt still has it: bytes, but no URL."""
@@ -289,6 +317,7 @@ def _proved(offer: Offer, recorded: dict[str, str]) -> _Outcome:
     return _Outcome(
         artifact=Artifact(url=offer.url, size=offer.size, hashes={"sha256": offer.sha256}),
         proved=True,
+        origin=offer.origin,
         evidence=f"md5sums of {len(recorded)} files in the .deb are dpkg's own",
     )
 

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from envfreeze.resolve.packages import Kind, merged_spellings
 from envfreeze.resolve.rootfs import Root
 
 ADMIN = "/var/lib/dpkg"
+EXTENDED_STATES = "/var/lib/apt/extended_states"
 
-_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
+_STATES_LIMIT = 64 << 20
 _CLAUSE = re.compile(  # Of one without blanks around it: no two runs of blanks may meet.
     r"(?P<name>[a-z0-9][a-z0-9+.-]*)(?::(?P<arch>[a-z0-9-]+))?"
     r"(?:\s*\(\s*(?P<op><<|<=|>=|>>|=|<|>)\s*(?P<version>[^\s)]+)\s*\))?"
@@ -41,6 +43,11 @@ class Installed:
     def essential(self) -> bool:
         return self.fields.get("Essential") == "yes"
 
+    @property
+    def source(self) -> str | None:
+        """``Source`` of the stanza, ``gcc-12 (12.2.0-14)``; None: it has the package's name."""
+        return self.fields.get("Source") or None
+
 
 @dataclass(frozen=True, slots=True)
 class Diversion:
@@ -53,6 +60,8 @@ class Diversion:
 
 class Dpkg:
     """The installed packages of one root."""
+
+    kind: Kind = "dpkg"
 
     def __init__(self, root: Root, packages: Iterable[Installed]) -> None:
         self.root = root
@@ -130,6 +139,25 @@ class Dpkg:
     def _is_at(self, package: Installed, listed: str, path: str) -> bool:
         return path in merged_spellings(self.on_disk(package, listed))
 
+    def manual(self) -> set[str] | None:
+        """Keys of what somebody asked for: all that apt does not have as automatic
+        (apt, ``apt-pkg/depcache.cc``); None where there is no apt."""
+        data = self.root.read(EXTENDED_STATES, _STATES_LIMIT)
+        if data is None:
+            apt = self.root.exists("/var/lib/apt") and not self.root.exists(EXTENDED_STATES)
+            return set(self.packages) if apt else None
+        automatic = {
+            (fields.get("Package", ""), fields.get("Architecture", ""))
+            for fields in stanzas(data.decode("utf-8", "replace"))
+            if fields.get("Auto-Installed") == "1"
+        }
+        return {
+            key
+            for key, package in self.packages.items()
+            if (package.name, self.native if package.arch == "all" else package.arch)
+            not in automatic
+        }
+
     # --- dependencies --------------------------------------------------------------------
 
     def get(self, name: str) -> Installed | None:
@@ -187,16 +215,6 @@ class Dpkg:
                 ranked = sorted(candidates, key=lambda p: (p.arch not in {arch, "all"}, p.key))
                 return ranked[0]
         return None
-
-
-def merged_spellings(path: str) -> list[str]:
-    """*path*, and its other name where ``/lib`` is ``/usr/lib``."""
-    head = path.split("/", 3)
-    if len(head) > 2 and head[1] in _MERGED:
-        return [path, "/usr" + path]
-    if len(head) > 3 and head[1] == "usr" and head[2] in _MERGED:
-        return [path, path[4:]]
-    return [path]
 
 
 def _text(line: bytes) -> str:

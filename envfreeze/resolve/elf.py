@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from envfreeze.resolve import ldso
 from envfreeze.resolve.rootfs import Root
 
 _MAX_TABLE = 1 << 20
@@ -30,21 +31,11 @@ _MAX_NEEDED = 1024
 _MAX_DIRECTORIES = 256
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 10, 14, 15, 29
+_DT_FLAGS_1, _DF_1_NODEFLIB = 0x6FFFFFFB, 0x800
 _TEXTS = (_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH)
 
 _MACHINES = {3: "i386", 20: "powerpc", 21: "powerpc64", 22: "s390x", 40: "arm", 62: "x86_64"}
 _MACHINES |= {183: "aarch64", 243: "riscv64", 258: "loongarch64"}
-
-_MULTIARCH = {
-    "x86_64": "x86_64-linux-gnu",
-    "i386": "i386-linux-gnu",
-    "aarch64": "aarch64-linux-gnu",
-    "arm": "arm-linux-gnueabihf",
-    "powerpc64": "powerpc64le-linux-gnu",
-    "s390x": "s390x-linux-gnu",
-    "riscv64": "riscv64-linux-gnu",
-    "loongarch64": "loongarch64-linux-gnu",
-}
 
 _DRIVER = re.compile(r"lib(cuda|nvcuvid|nvoptix|nvidia-[a-z0-9-]+)\.so(\.[0-9.]+)?")
 """Libraries of the NVIDIA driver: the host brings them, no image may (the driver belongs to
@@ -80,6 +71,9 @@ class Needs:
     rpath: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()
     interp: str | None = None
+    nodeflib: bool = False
+    """DF_1_NODEFLIB: what it needs is not looked for where every library is (ld's ``-z
+    nodefaultlib``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +130,7 @@ def _parse(file: IO[bytes], head: bytes) -> Needs:
         rpath=_split(texts[_DT_RPATH]),
         runpath=_split(texts[_DT_RUNPATH]),
         interp=os.fsdecode(interp) if interp else None,
+        nodeflib=any(tag == _DT_FLAGS_1 and value & _DF_1_NODEFLIB for tag, value in tags),
     )
 
 
@@ -234,14 +229,16 @@ class _Object:
 
 
 class _Loader:
-    """ld.so's search, over one root and for one kind of process."""
+    """The search of ld.so, or of musl's, over one root and for one kind of process."""
 
-    def __init__(self, root: Root, kind: Kind) -> None:
+    def __init__(self, root: Root, kind: Kind, interp: str | None, library_path: str) -> None:
         self.root = root
         self.kind = kind
+        self.places = ldso.places(root, kind.name, kind.bits, interp)
+        self._library_path = tuple(part for part in re.split("[:;]", library_path) if part)
         self._known: dict[str, Needs | None] = {}
-        self._defaults = _default_directories(root, kind)
-        self._by_default: dict[str, str | None] = {}
+        self._by_default: dict[tuple[str, bool], str | None] = {}
+        self._variants: dict[str, tuple[str, ...]] = {}
 
     def read(self, path: str) -> Needs | None:
         """What the object at *path* needs; None when this process could not load it."""
@@ -251,14 +248,25 @@ class _Loader:
         return self._known[path]
 
     def find(self, name: str, loader: _Object) -> str | None:
-        """The path under which ld.so opens *name* for *loader*, or None."""
+        """The path under which the loader opens *name* for the object *loader*, or None."""
         own = self.read(loader.path)
         origin = loader.path.rpartition("/")[0]
         if "/" in name:
             return self._first(self._expand((name,), origin), "")
+        if self.places.musl:
+            return self._find_as_musl(name, loader)
         before = self.handed_down(loader) if own is None or not own.runpath else ()
         after = self._expand(own.runpath, origin) if own else ()
-        return self._first((*before, *after), name) or self.default(name)
+        found = self._first((*before, *self._library_path, *after), name)
+        return found or self.default(name, nodeflib=own is not None and own.nodeflib)
+
+    def _find_as_musl(self, name: str, loader: _Object) -> str | None:
+        """musl, ``ldso/dynlink.c`` (``load_library``): its own names first, LD_LIBRARY_PATH
+        before what the objects say, and RPATH and RUNPATH are one."""
+        if ldso.MUSL_ITSELF.match(name):
+            return self._first((self.places.loader,), "")
+        directories = (*self._library_path, *self.handed_down(loader))
+        return self._first(directories, name) or self.default(name, nodeflib=False)
 
     def handed_down(self, loader: _Object) -> tuple[str, ...]:
         """The RPATH directories of *loader* and of those that loaded it.
@@ -267,89 +275,71 @@ class _Loader:
         attribute does not exist" (ld.so(8)); an object with RUNPATH adds none of its own.
         """
         own = self.read(loader.path)
-        if own is None or own.runpath or not own.rpath:
+        said = () if own is None else own.rpath
+        if own is not None and own.runpath:
+            said = own.runpath if self.places.musl else ()
+        if not said:
             return loader.inherited
-        mine = self._expand(own.rpath, loader.path.rpartition("/")[0])
+        mine = self._expand(said, loader.path.rpartition("/")[0])
         return tuple(dict.fromkeys((*mine, *loader.inherited)))
 
     def _first(self, directories: Iterable[str], name: str) -> str | None:
         for directory in directories:
-            path = f"{directory}/{name}" if name else directory
-            if path.startswith("/") and self.read(path) is not None:
-                return path
+            for place in self._with_variants(directory) if name else (directory,):
+                path = f"{place}/{name}" if name else place
+                if path.startswith("/") and self.read(path) is not None:
+                    return path
         return None
 
-    def default(self, name: str) -> str | None:
-        if name not in self._by_default:
-            self._by_default[name] = self._first(self._defaults, name)
-        return self._by_default[name]
+    def _with_variants(self, directory: str) -> tuple[str, ...]:
+        """*directory*, before it those below it that are for better processors."""
+        if directory not in self._variants:
+            above = f"{directory}/{ldso.HWCAPS}"
+            levels = self.places.levels if self.root.exists(above) else ()
+            self._variants[directory] = (*(f"{above}/{level}" for level in levels), directory)
+        return self._variants[directory]
+
+    def default(self, name: str, *, nodeflib: bool = False) -> str | None:
+        """By the loader's index, then in the trusted directories; *nodeflib* excludes what lies
+        in those, by whichever way it is found (glibc, ``elf/dl-load.c``)."""
+        if (name, nodeflib) not in self._by_default:
+            trusted = self.places.trusted
+            indexed = (
+                path
+                for path in self.places.indexed(name)
+                if not nodeflib or path.rpartition("/")[0] not in trusted
+            )
+            found = next((path for path in indexed if self.read(path) is not None), None)
+            if found is None:
+                found = self._first(self.places.configured, name)
+            if found is None and not nodeflib:
+                found = self._first(trusted, name)
+            self._by_default[name, nodeflib] = found
+        return self._by_default[name, nodeflib]
 
     def _expand(self, parts: tuple[str, ...], origin: str) -> tuple[str, ...]:
-        """Dynamic string tokens (ld.so(8)). ``$LIB`` was fixed when the loader was built."""
-        triplet = _MULTIARCH.get(self.kind.name, "")
-        libs = [f"lib/{triplet}", "lib64", "lib"] if self.kind.bits == 64 else ["lib", "lib32"]
+        """Dynamic string tokens (ld.so(8)); musl knows ``$ORIGIN`` alone."""
         found: list[str] = []
         for part in parts:
-            text = part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
-            text = text.replace("${PLATFORM}", self.kind.name).replace("$PLATFORM", self.kind.name)
-            if "$LIB" in text or "${LIB}" in text:
-                found += [text.replace("${LIB}", lib).replace("$LIB", lib) for lib in libs]
-            else:
-                found.append(text)
-        return tuple(text for text in found if len(text) <= _MAX_TEXT)
+            texts = [part.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)]
+            for token, values in self.places.tokens.items():
+                texts = _replaced(texts, token, values)
+            found += texts
+        return tuple(
+            text
+            for text in found
+            if len(text) <= _MAX_TEXT and not (self.places.musl and "$" in text)
+        )
 
 
-def _default_directories(root: Root, kind: Kind) -> tuple[str, ...]:
-    """Where ld.so looks last: what ldconfig was told to index, then the trusted directories."""
-    triplet = _MULTIARCH.get(kind.name)
-    directories = list(_ld_so_conf(root, "/etc/ld.so.conf", 8))
-    if triplet:
-        directories += [f"/lib/{triplet}", f"/usr/lib/{triplet}"]
-    if kind.bits == 64:
-        directories += ["/lib64", "/usr/lib64"]
-    directories += ["/lib", "/usr/lib"]
-    musl = root.at(f"/etc/ld-musl-{kind.name}.path")
-    if Path(musl).is_file():
-        directories += re.split(r"[:\n]+", Path(musl).read_text("utf-8", "replace").strip())
-    elif root.exists(f"/lib/ld-musl-{kind.name}.so.1"):
-        directories.append("/usr/local/lib")
-    return tuple(dict.fromkeys(directories))
-
-
-def _ld_so_conf(root: Root, path: str, depth: int) -> Iterator[str]:
-    """The directories of an ld.so.conf and of what it includes, each file once (ldconfig(8))."""
-    return _included(root, path, depth, set())
-
-
-def _included(root: Root, path: str, depth: int, seen: set[str]) -> Iterator[str]:
-    if path in seen:
-        return
-    seen.add(path)
-    try:
-        text = Path(root.at(path)).read_text("utf-8", "replace")
-    except (OSError, ValueError):
-        return
-    for raw in text.splitlines():
-        line = raw.partition("#")[0].strip()
-        words = line.split()
-        if words[:1] == ["include"] and depth > 0:
-            for pattern in words[1:]:
-                for name in _glob(root, pattern if pattern[0] == "/" else f"/etc/{pattern}"):
-                    yield from _included(root, name, depth - 1, seen)
-        elif line.startswith("/"):
-            yield line.partition("=")[0].rstrip()
-
-
-def _glob(root: Root, pattern: str) -> list[str]:
-    """Paths that match a pattern whose last component alone holds wildcards."""
-    import fnmatch
-
-    directory, _, name = pattern.rpartition("/")
-    try:
-        entries = os.listdir(root.at(directory))  # noqa: PTH208
-    except (OSError, ValueError):
-        return []
-    return [f"{directory}/{entry}" for entry in sorted(fnmatch.filter(entries, name))]
+def _replaced(texts: list[str], token: str, values: tuple[str, ...]) -> list[str]:
+    """*texts* with each of *values* in the place of a token."""
+    short, long = f"${token}", f"${{{token}}}"
+    return [
+        text.replace(long, value).replace(short, value)
+        for text in texts
+        for value in (values if short in text or long in text else values[:1])
+    ]
 
 
 class _Walk:
@@ -370,33 +360,33 @@ class _Walk:
         Gives the RPATH of the executable, which ld.so also tries for what is loaded later.
         """
         start = _Object(executable)
-        loaded = self.follow([start])
-        for path in loaded:
-            own = self._loader.read(path)
-            self._loaded.add((own.soname if own else None) or path.rpartition("/")[2])
         own = self._loader.read(executable)
-        if own and own.interp:
+        if own and own.interp:  # The kernel has mapped it before it looks for anything.
             self._loaded.add(own.interp.rpartition("/")[2])
             self._note(own.interp)
+        self.follow([start], together=True)
         return self._loader.handed_down(start)
 
-    def follow(self, start: Iterable[_Object]) -> set[str]:
-        """Load *start* and all they need; the paths of what was loaded."""
-        queue = list(start)
-        loaded: set[str] = set()
+    def follow(self, start: Iterable[_Object], *, together: bool = False) -> None:
+        """Load *start* and all they need, breadth first as the loader does.
+
+        :param together: they are of one process, so each name is looked for once.
+        """
+        queue = deque(start)
         while queue:
-            current = queue.pop()
+            current = queue.popleft()
             if current in self._seen:
                 continue
             self._seen.add(current)
-            loaded.add(current.path)
             own = self._loader.read(current.path)
             handed_down = self._loader.handed_down(current)
             for name in own.needed if own else ():
                 path = self._resolve(name, current)
                 if path is not None:
                     queue.append(_Object(path, handed_down))
-        return loaded
+                    if together:
+                        found = self._loader.read(path)
+                        self._loaded |= {name, (found and found.soname) or name}
 
     def _resolve(self, name: str, current: _Object) -> str | None:
         if name in self._loaded:
@@ -417,12 +407,17 @@ class _Walk:
 
 
 def libraries(
-    files: Iterable[Path | str], *, root: Root | None = None, executable: str | None = None
+    files: Iterable[Path | str],
+    *,
+    root: Root | None = None,
+    executable: str | None = None,
+    library_path: str = "",
 ) -> LibraryScan:
     """The libraries outside *files* that loading all of *files* would load.
 
     :param files: absolute paths as seen inside *root*; what is not ELF is passed over.
     :param executable: the interpreter: what it has loaded is there for every extension.
+    :param library_path: LD_LIBRARY_PATH of the process.
     """
     root = root or Root()
     objects: dict[str, Needs] = {}
@@ -436,7 +431,9 @@ def libraries(
     ours = {path: own for path, own in objects.items() if own.kind == kind}
     names = {own.soname for own in ours.values() if own.soname}
     names |= {path.rpartition("/")[2] for path in ours}
-    walk = _Walk(_Loader(root, kind), {root.real(path) for path in ours})
+    started = needs(root.at(executable)) if executable else None
+    loader = _Loader(root, kind, started.interp if started else None, library_path)
+    walk = _Walk(loader, {root.real(path) for path in ours})
     inherited = walk.preload(executable) if executable else ()
     walk.follow(_Object(path, inherited) for path in ours)
     return _summary(walk, ours, names, root, len(objects) - len(ours))
@@ -449,7 +446,7 @@ def present(names: Iterable[str], executable: str, *, root: Root | None = None) 
     own = needs(root.host(root.real(executable)))
     if own is None:
         return {}
-    loader = _Loader(root, own.kind)
+    loader = _Loader(root, own.kind, own.interp, "")
     return {name: "/" not in name and loader.default(name) is not None for name in names}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -57,6 +57,10 @@ class Means:
     progress: Progress
     offline: bool = False
     pack: bool = True
+    needs: tuple[str, ...] = ()
+    """Programs that packages call, by name or absolute path."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Of the target: PATH and LD_LIBRARY_PATH tell what it runs and loads."""
 
 
 def freeze(snapshot: Snapshot, means: Means) -> Frozen:
@@ -86,6 +90,9 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             progress=means.progress,
             http=None if means.offline else means.index.http,
             pack=means.pack,
+            needs=means.needs,
+            path=means.environ.get("PATH"),
+            library_path=means.environ.get("LD_LIBRARY_PATH", ""),
         ),
     )
     kept_trees = sources.lock_sources(snapshot, means.cache, means.sidecar, keep=means.pack)
@@ -549,7 +556,7 @@ def _lock(
     findings += [*_lost(seen), *_outside(snapshot, seen), *sources.findings(snapshot)]
     layers = {
         **layers_of(snapshot, seen),
-        "system": system_digest(machine.system.packages),
+        "system": system_digest(machine.system),
     }
     hermetic = (
         not unproved

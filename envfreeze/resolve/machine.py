@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from envfreeze.errors import IndexUnavailableError
 from envfreeze.model.host import Host
-from envfreeze.model.lock import Artifact, InterpreterLayer, SystemLayer, SystemPackage, Unproved
-from envfreeze.model.snapshot import Dist, Finding, Interpreter, LooseFile, Snapshot, SourceFile
+from envfreeze.model.lock import (
+    Artifact,
+    InterpreterLayer,
+    SystemLayer,
+    SystemPackage,
+    UnownedFiles,
+)
+from envfreeze.model.snapshot import Finding, Interpreter, Snapshot
 from envfreeze.model.survey import Survey, digest_of
-from envfreeze.progress import Progress
-from envfreeze.resolve import below, debs, elf, interpreter
+from envfreeze.resolve import below, databases, interpreter, programs
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp, still
 from envfreeze.resolve.http import Http
-from envfreeze.resolve.pack import Layout, layout
+from envfreeze.resolve.packages import Installed, inventory
 from envfreeze.resolve.provenance import Place, describe
 from envfreeze.resolve.rootfs import Root
+from envfreeze.resolve.system import Base, Locker, MachineMeans, System
 from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 
+__all__ = ["MachineLayers", "MachineMeans", "lock_machine", "lock_system", "read_base"]
+
 _NOTE = "system"
-_NOTE_VERSION = 2
-DPKG_STATUS = "/var/lib/dpkg/status"
+_NOTE_VERSION = 3
 APT_LISTS = "/var/lib/apt/lists"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineMeans:
-    """What locking the machine may use."""
-
-    cache: Cache
-    sidecar: Sidecar
-    progress: Progress
-    http: Http | None
-    pack: bool
+LOADER_INDEX = "/etc/ld.so.cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +49,6 @@ class MachineLayers:
     findings: list[Finding] = field(default_factory=list)
     watched: dict[str, str] = field(default_factory=dict)
     """The files that this was read from, and their stamps."""
-
-
-class _System(msgspec.Struct, kw_only=True):
-    """What is remembered of the system layer between runs."""
-
-    packages: list[SystemPackage] = []
-    unproved: list[Unproved] = []
-    findings: list[Finding] = []
-    libraries: dict[str, str] = {}
-    """The system's files that were looked at, and their stamps: the answer holds while they do."""
 
 
 class _Watched:
@@ -88,45 +76,82 @@ class _Watched:
 
 
 def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> MachineLayers:
-    """Lock the interpreter and the system packages whose libraries the environment loads."""
+    """Lock the interpreter and the system packages whose libraries the environment loads.
+
+    :raises UsageError: one of ``means.needs`` is not there.
+    """
     facts = snapshot.interpreter
-    dpkg = Dpkg.read(Root())
-    origin = interpreter.origin(facts, dpkg)
+    base = read_base(facts, means)
     with means.progress.task("interpreter"):
-        own = _interpreter(facts, origin, means)
-        place = Place(root=Root(), dpkg=dpkg, os_release=snapshot.system.os_release)
-        own = describe(own, origin, place, means.cache)
+        own = _interpreter(facts, base.origin, means)
+        dpkg = base.database if isinstance(base.database, Dpkg) else None
+        place = Place(root=means.root, dpkg=dpkg, os_release=snapshot.system.os_release)
+        own = describe(own, base.origin, place, means.cache)
     with means.progress.task("system"):
-        system = _remembered_system(snapshot, seen, (dpkg, origin), means)
+        layer, system = lock_system(snapshot, seen, base, means)
     return MachineLayers(
         interpreter=own,
-        system=SystemLayer(
-            kernel=snapshot.system.kernel,
-            machine=snapshot.system.machine,
-            os_release=dict(sorted(snapshot.system.os_release.items())),
-            packages=system.packages,
-            unproved=system.unproved,
-        ),
-        host=below.described(snapshot, lambda paths: _owned(paths, dpkg)),
+        system=layer,
+        host=below.described(snapshot, lambda paths: _owned(paths, base)),
         findings=system.findings,
         watched=system.libraries
-        | {path: stamp(path) for path in (*_watched(facts), *interpreter.watched(facts))},
+        | {path: stamp(path) for path in _watched(facts, means.root)}
+        | {path: stamp(path) for path in interpreter.watched(facts)},
     )
 
 
-def _owned(paths: Sequence[str], dpkg: Dpkg | None) -> dict[str, str]:
+def _owned(paths: Sequence[str], base: Base) -> dict[str, str]:
     """The system packages that own what lies at these paths, links resolved."""
-    if dpkg is None:
+    database = base.database
+    if database is None:
         return {}
-    real = {path: dpkg.root.real(path) for path in paths}
-    owners = dpkg.owners(sorted(set(real.values())))
-    return {
-        path: f"dpkg {owners[place][0].name}" for path, place in real.items() if place in owners
-    }
+    real = {path: base.root.real(path) for path in paths}
+    owners: Mapping[str, Sequence[Installed]] = database.owners(sorted(set(real.values())))
+    owned = ((path, owners.get(place)) for path, place in real.items())
+    return {path: f"{database.kind} {found[0].name}" for path, found in owned if found}
 
 
-def _watched(facts: Interpreter) -> tuple[str, ...]:
-    return (DPKG_STATUS, APT_LISTS, facts.base_executable)
+def lock_system(
+    snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans
+) -> tuple[SystemLayer, System]:
+    """The system layer, and what it was made from."""
+    system = _remembered_system(snapshot, seen, base, means)
+    database = base.database
+    layer = SystemLayer(
+        kernel=snapshot.system.kernel,
+        machine=snapshot.system.machine,
+        os_release=dict(sorted(snapshot.system.os_release.items())),
+        manager=None if database is None else database.kind,
+        installed=[] if database is None else inventory(database.packages, database.manual()),
+        needs=system.needs,
+        named=system.named,
+        unowned=system.unowned,
+        packages=system.packages,
+        unproved=system.unproved,
+    )
+    return layer, system
+
+
+def read_base(facts: Interpreter, means: MachineMeans) -> Base:
+    """What the machine has: its database, who brought the interpreter, the programs asked for.
+
+    :raises UsageError: one of ``means.needs`` is not there.
+    """
+    root = means.root
+    database, problems = databases.find(root)
+    path = os.environ.get("PATH", os.defpath) if means.path is None else means.path
+    return Base(
+        root=root,
+        database=database,
+        problems=problems,
+        origin=interpreter.origin(facts, database if isinstance(database, Dpkg) else None),
+        programs=programs.find(root, means.needs, f"{facts.scripts}:{path}"),
+    )
+
+
+def _watched(facts: Interpreter, root: Root) -> list[str]:
+    paths = (*databases.watched(root), APT_LISTS, LOADER_INDEX, facts.base_executable)
+    return [root.at(path) for path in paths]
 
 
 def _interpreter(
@@ -141,57 +166,62 @@ def _interpreter(
     return InterpreterLayer(facts=facts, origin="packed", archive=archive)
 
 
-def _remembered_system(
-    snapshot: Snapshot,
-    seen: Survey,
-    found: tuple[Dpkg | None, interpreter.Origin],
-    means: MachineMeans,
-) -> _System:
+def _remembered_system(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> System:
     """The system layer, from an earlier run if neither environment nor system has changed."""
-    key = _key(snapshot, seen, means)
+    key = _key(snapshot, seen, base, means)
     data = means.cache.read_note(_NOTE, key)
     if data is not None:
         try:
-            known = msgspec.json.decode(data, type=_System)
+            known = msgspec.json.decode(data, type=System)
         except msgspec.MsgspecError:
             known = None
         if known is not None and _holds(known, means.cache):
-            return _System(
-                packages=[_renamed(package, means.sidecar) for package in known.packages],
-                unproved=known.unproved,
-                findings=known.findings,
-                libraries=known.libraries,
-            )
+            known.packages = [_renamed(package, means.sidecar) for package in known.packages]
+            known.unowned = _renamed_files(known.unowned, means.sidecar)
+            return known
     http = None if means.http is None else _Watched(means.http)
-    system = _system(snapshot, seen, found, means, http)
+    system = Locker(snapshot, seen, base, means, http).system()
     if http is None or not http.failed:
         means.cache.write_note(_NOTE, key, msgspec.json.encode(system))
     return system
 
 
-def _holds(known: _System, cache: Cache) -> bool:
+def _holds(known: System, cache: Cache) -> bool:
     """Whether what is remembered is still true, and its packed bytes still there."""
-    kept = all(_is_kept(package.artifact, cache) for package in known.packages)
-    return kept and still(known.libraries)
+    artifacts = [package.artifact for package in known.packages]
+    if known.unowned is not None and known.unowned.archive is not None:
+        artifacts.append(known.unowned.archive)
+    return all(_is_kept(artifact, cache) for artifact in artifacts) and still(known.libraries)
 
 
 def _renamed(package: SystemPackage, sidecar: Sidecar) -> SystemPackage:
     """The same package, its packed file beside the lock that is written now."""
-    artifact = package.artifact
+    return msgspec.structs.replace(package, artifact=_beside(package.artifact, sidecar))
+
+
+def _renamed_files(files: UnownedFiles | None, sidecar: Sidecar) -> UnownedFiles | None:
+    if files is None or files.archive is None:
+        return files
+    return msgspec.structs.replace(files, archive=_beside(files.archive, sidecar))
+
+
+def _beside(artifact: Artifact, sidecar: Sidecar) -> Artifact:
     if artifact.path is None:
-        return package
+        return artifact
     path = sidecar.relative(artifact.sha256, artifact.filename)
-    return msgspec.structs.replace(package, artifact=msgspec.structs.replace(artifact, path=path))
+    return msgspec.structs.replace(artifact, path=path)
 
 
 def _is_kept(artifact: Artifact, cache: Cache) -> bool:
     return artifact.path is None or cache.find(artifact.sha256, artifact.size) is not None
 
 
-def _key(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> str:
-    """A digest that changes when the answer could: trees, unowned files, dpkg, apt's lists."""
-    offline = means.http is None
-    digest = hashlib.sha256(f"{_NOTE_VERSION} {means.pack} {offline}".encode())
+def _key(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> str:
+    """A digest that changes when the answer could: trees, unowned files, the system's database,
+    apt's lists, programs that are asked for."""
+    asked = [_NOTE_VERSION, means.pack, means.http is None, means.library_path]
+    asked += [means.snapshot_archive, *((one.path, one.real) for one in base.programs)]
+    digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogateescape"))
     for item in [*seen.seen, *seen.shadowed]:
         digest.update(f"{item.dist.site}/{item.dist.info} {item.tree}\n".encode())
     for site in seen.sites:
@@ -200,102 +230,6 @@ def _key(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> str:
     for source in snapshot.sources:
         digest.update(f"{source.root} {digest_of(source)}\n".encode())
     digest.update(msgspec.json.encode(snapshot.interpreter))
-    for place in _watched(snapshot.interpreter):
+    for place in _watched(snapshot.interpreter, base.root):
         digest.update(f"{place} {stamp(place)}\n".encode())
     return digest.hexdigest()
-
-
-def _system(
-    snapshot: Snapshot,
-    seen: Survey,
-    found: tuple[Dpkg | None, interpreter.Origin],
-    means: MachineMeans,
-    http: _Watched | None,
-) -> _System:
-    dpkg, origin = found
-    scan = libraries(snapshot, seen)
-    findings = [_missing(name, users) for name, users in scan.missing.items()]
-    stamps = {path: stamp(path) for path in sorted(scan.system)}
-    if dpkg is None:
-        if scan.system:
-            findings.append(_no_database(len(scan.system)))
-        return _System(findings=findings, libraries=stamps)
-    owners = dpkg.owners(sorted(scan.system))
-    findings += [_unowned(path) for path in sorted(scan.system) if path not in owners]
-    roots = {owner.key: owner for some in owners.values() for owner in some}
-    roots |= {package.key: package for package in origin.packages}
-    if not roots:
-        return _System(findings=findings, libraries=stamps)
-    needed = dpkg.closure([*roots.values(), *debs.companions(dpkg)])
-    proofs = debs.prove(
-        dpkg,
-        needed,
-        debs.Means(cache=means.cache, sidecar=means.sidecar, http=http, pack=means.pack),
-    )
-    return _System(
-        packages=proofs.packages,
-        unproved=proofs.unproved,
-        findings=[*findings, *proofs.findings],
-        libraries=stamps,
-    )
-
-
-def libraries(snapshot: Snapshot, seen: Survey) -> elf.LibraryScan:
-    """The shared libraries that the interpreter and the environment load on this machine."""
-    facts = snapshot.interpreter
-    files = [str(path) for path in interpreter.interpreter_files(facts)]
-    files += sorted(_objects(snapshot, seen))
-    return elf.libraries(files, executable=facts.base_executable)
-
-
-def _objects(snapshot: Snapshot, seen: Survey) -> Iterator[str]:
-    """Files of the environment that may be ELF: libraries by name, programs by mode."""
-    layouts = {site.path: layout(site, snapshot.interpreter) for site in snapshot.sites}
-    for item in [*seen.seen, *seen.shadowed]:
-        yield from _dist_objects(item.dist, layouts[item.dist.site])
-    trees: list[tuple[str, Sequence[LooseFile | SourceFile]]] = [
-        *((site.path, site.loose) for site in seen.sites),
-        *((source.root, source.files) for source in snapshot.sources),
-    ]
-    for root, files in trees:
-        for entry in files:
-            if entry.link is None and (".so" in entry.path or entry.executable):
-                yield f"{root}/{entry.path}"
-
-
-def _dist_objects(dist: Dist, place: Layout) -> Iterator[str]:
-    for row in dist.rows or ():
-        if row.sha256 is not None and (".so" in row.path or row.executable):
-            yield str(place.full(row, dist.name))
-
-
-def _shown(users: list[str]) -> str:
-    names = [user.rpartition("/")[2] for user in users[:3]]
-    return ", ".join(names) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-
-
-def _missing(name: str, users: list[str]) -> Finding:
-    return Finding(
-        kind="missing-library",
-        place=name,
-        detail=f"needed by {_shown(users)}: nobody provides it on this machine",
-        advice="what needs it does not load here either; install it if it should",
-    )
-
-
-def _unowned(path: str) -> Finding:
-    return Finding(
-        kind="unowned-library",
-        place=path,
-        detail="the environment loads it, and no system package owns it: it is not in the lock",
-        advice="install it from a package, or put it into the image with your own template",
-    )
-
-
-def _no_database(count: int) -> Finding:
-    return Finding(
-        kind="no-system-packages",
-        place="/var/lib/dpkg",
-        detail=f"no dpkg database here: {count} system libraries could not be attributed",
-        advice="a rebuild needs a base image that has them",
-    )

@@ -360,6 +360,14 @@ def pack_source(source: Source, cache: Cache) -> tuple[str, int]:
     return _pack_tree(Path(source.root), source.files, cache, lambda _entry, _file: None)
 
 
+def pack_unowned(root: Path, files: Iterable[LooseFile], cache: Cache) -> tuple[str, int]:
+    """A tar.gz of files of the system below *root*; its ``(sha256, size)`` in the cache.
+
+    :raises ArtifactError: a file changed since it was looked at, or cannot be read.
+    """
+    return _pack_tree(root, files, cache, lambda _entry, _file: None)
+
+
 _File = LooseFile | SourceFile
 _Kept = Callable[[_File, IO[bytes]], bytes | None]
 """What is kept of a file's content; None: the file as it is."""

@@ -13,7 +13,8 @@ import msgspec
 from envfreeze.model.lock import InterpreterLayer
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.resolve import aptlists, interpreter, pythonkind, stdlib
-from envfreeze.resolve.dpkg import Dpkg, Installed, merged_spellings
+from envfreeze.resolve.dpkg import Dpkg, Installed
+from envfreeze.resolve.packages import merged_spellings
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache
 

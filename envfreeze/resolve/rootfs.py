@@ -7,6 +7,7 @@ kernel would follow them within that root, so must we: never onto the machine we
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 _MAX_LINKS = 40
@@ -42,6 +43,25 @@ class Root:
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(self.at(path))
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The content of a plain file; None where there is none, or more than *limit* bytes."""
+        try:
+            # O_NONBLOCK: to open a FIFO would wait for whoever writes into it.
+            descriptor = os.open(self.at(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            return None
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+                return None
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                data = file.read(limit + 1)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return data if len(data) <= limit else None
 
     def _directory(self, path: str, budget: int) -> str:
         """*path* resolved; from the top down, as a long one would exhaust the stack."""

@@ -21,7 +21,8 @@ from envfreeze.model.identity import tree_digest
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.resolve import interpreter
 from envfreeze.resolve.debfile import parse_md5sums
-from envfreeze.resolve.dpkg import Dpkg, Installed, merged_spellings
+from envfreeze.resolve.dpkg import Dpkg, Installed
+from envfreeze.resolve.packages import merged_spellings
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache
 

@@ -35,6 +35,8 @@ class CaptureOptions:
     rehash: bool = False
     without: tuple[str, ...] = ()
     """Distributions to leave out, with what only they needed."""
+    needs: tuple[str, ...] = ()
+    """Programs that packages call, by name or absolute path: what brings them is needed, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def capture(
             hint="Run envfreeze inside a container of it, or capture where it was made.",
         )
     found = local.find(target, context.environ)
-    special = bool(options.without) or found.running is not None
+    special = bool(options.without or options.needs) or found.running is not None
     sidecar = Sidecar(output)
     # The probe is another process: meanwhile an earlier result is looked up and checked.
     earlier = _Earlier(found, options, sidecar, context)
@@ -122,6 +124,8 @@ def _freeze(
         progress=context.progress,
         offline=options.offline,
         pack=options.pack,
+        needs=options.needs,
+        environ=context.environ,
     )
     return freeze.freeze(snapshot, means)
 

@@ -84,7 +84,7 @@ def _installed(dist: Dist) -> Installed:
 
 
 def _active_libraries(snapshot: Snapshot) -> tuple[dict[str, bool], dict[str, list[str]]]:
-    from envfreeze.resolve.machine import libraries
+    from envfreeze.resolve.system import libraries
 
     scan = libraries(snapshot, survey(snapshot))
     there = {path.rpartition("/")[2]: True for path in scan.found}

@@ -15,12 +15,14 @@ import pytest
 
 from envfreeze.build import place, tree
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Artifact, Lock, LooseSite
+from envfreeze.model.lock import Artifact, Lock, LooseSite, SystemLayer, UnownedFiles
 from envfreeze.model.snapshot import Interpreter, LooseFile, Site
 from envfreeze.model.survey import as_loose
 from envfreeze.progress import Progress
+from envfreeze.resolve import unowned
 from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
 from envfreeze.resolve.pack import layout, pack_loose
+from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache
 from tests.support import envs, locks
 from tests.support.cli import unpack
@@ -209,6 +211,31 @@ def test_unowned_files(tmp_path: Path, wheel: Path) -> None:
     lock = locks.lock(facts=facts, loose=[bad])
     with pytest.raises(LockError, match="absolute path"):
         write(lock, wheel, tmp_path / "t.tar", blob=blob)
+
+
+def test_unowned_libraries_come_back_at_their_places(tmp_path: Path, wheel: Path) -> None:
+    root = tmp_path / "root"
+    (root / "opt/foo/lib").mkdir(parents=True)
+    (root / "opt/foo/lib/libfoo.so.1.2").write_bytes(b"foo")
+    (root / "opt/foo/lib/libfoo.so.1").symlink_to("libfoo.so.1.2")
+    cache = Cache(tmp_path / "cache")
+    files = unowned.gather(Root(root), ["/opt/foo/lib/libfoo.so.1"])
+    blob = cache.find(unowned.pack(Root(root), files, cache))
+    assert blob is not None
+    archive = Artifact(path="x/y", size=1, hashes={"sha256": blob.name})
+    kept = UnownedFiles(archive=archive, files=unowned.entries(files))
+    layer = SystemLayer(kernel="Linux", machine="x86_64", unowned=kept)
+    with write(locks.lock(layer=layer), wheel, tmp_path / "t.tar", blob=blob) as tar:
+        members = {m.name: m for m in tar}
+        content = tar.extractfile("opt/foo/lib/libfoo.so.1.2")
+        assert content is not None
+        assert content.read() == b"foo"
+    assert members["opt/foo/lib/libfoo.so.1"].linkname == "libfoo.so.1.2"
+    assert "opt" not in members
+    other = msgspec.structs.replace(kept, files=kept.files[:1])
+    layer = msgspec.structs.replace(layer, unowned=other)
+    with pytest.raises(LockError, match="does not name"):
+        write(locks.lock(layer=layer), wheel, tmp_path / "t.tar", blob=blob)
 
 
 BAD = ["relative", "", "/", "//x", "/a/../b", "/a/./b", "/a\nb", "/a\0b", "/..", "/a//b", "/a\x7f"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envfreeze.model import identity
-from envfreeze.model.lock import Artifact, LooseEntry, LooseSite, SystemPackage
+from envfreeze.model.lock import Artifact, LooseEntry, LooseSite, SystemLayer, SystemPackage
 from envfreeze.model.snapshot import Dist, Interpreter, Row, SourceFile
 from tests import strategies
 
@@ -164,7 +165,14 @@ def test_packages_and_system_have_no_order() -> None:
         )
         for name in "ab"
     ]
-    assert identity.system_digest(system) == identity.system_digest(system[::-1])
+    layers = [
+        SystemLayer(kernel="Linux", machine="x86_64", packages=order)
+        for order in (system, system[::-1])
+    ]
+    assert identity.system_digest(layers[0]) == identity.system_digest(layers[1])
+    # As it was before a layer could hold more than packages: no old lock gets another id.
+    text = '[["a","amd64","1"],["b","amd64","1"]]'
+    assert identity.system_digest(layers[0]) == hashlib.sha256(text.encode()).hexdigest()
     assert identity.environment_id({"a": "1", "b": "2"}) == identity.environment_id(
         {"b": "2", "a": "1"}
     )

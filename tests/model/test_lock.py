@@ -115,6 +115,10 @@ def _ours(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _unowned(d: dict[str, Any], *files: dict[str, Any], **more: Any) -> None:
+    _ours(d)["system"].update(unowned={"files": list(files), **more})
+
+
 def _source(document: dict[str, Any], **more: Any) -> None:
     _ours(document).update(sources=[{"key": "x", "root": "/home/me/x", **more}])
 
@@ -201,6 +205,38 @@ WRONG: dict[str, tuple[Change, str]] = {
             ]
         ),
         r"tool\.envfreeze\.system\.packages\[0\]: 'vim; curl'",
+    ),
+    "an installed package of two lines": (
+        lambda d: _ours(d)["system"].update(installed=["a 1 all", "a 1 all\nevil 2 all"]),
+        r"system\.installed\[1\]",
+    ),
+    "an installed package without architecture": (
+        lambda d: _ours(d)["system"].update(installed=["a 1"]),
+        r"system\.installed\[0\]",
+    ),
+    "a named package of two words": (
+        lambda d: _ours(d)["system"].update(named=[{"name": "a b", "version": "1", "arch": "x"}]),
+        r"system\.named\[0\]",
+    ),
+    "a program whose place is relative": (
+        lambda d: _ours(d)["system"].update(needs=[{"name": "git", "path": "bin/git"}]),
+        r"system\.needs\[0\]",
+    ),
+    "an unowned file that leads out": (
+        lambda d: _unowned(d, {"path": "usr/../../x", "sha256": "1" * 64}),
+        r"system\.unowned\.files\[0\]\.path",
+    ),
+    "an unowned file that is neither file nor link": (
+        lambda d: _unowned(d, {"path": "usr/x"}),
+        r"system\.unowned\.files\[0\]: it must be either",
+    ),
+    "an unowned file without a digest": (
+        lambda d: _unowned(d, {"path": "usr/x", "sha256": "1"}),
+        r"system\.unowned\.files\[0\]\.sha256",
+    ),
+    "an unowned archive that leads out": (
+        lambda d: _unowned(d, archive={"path": "../x", "size": 1, "hashes": {"sha256": "1" * 64}}),
+        r"system\.unowned\.archive.*leads out",
     ),
     "no wheel": (
         lambda d: d["packages"][0].update(wheels=[]),

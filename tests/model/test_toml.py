@@ -86,6 +86,15 @@ def test_the_layout() -> None:
     )
 
 
+def test_an_array_with_a_line_for_each_text() -> None:
+    document = {"installed": ["a 1 all", 'b "2" all'], "none": [], "other": ["c"]}
+    text = toml.dump(document, frozenset(), frozenset({"installed", "none"}))
+    assert text == (
+        'installed = [\n  "a 1 all",\n  "b \\"2\\" all",\n]\nnone = []\nother = ["c"]\n'
+    )
+    assert tomllib.loads(text) == document
+
+
 @pytest.mark.parametrize("value", [None, 1.5, b"x", object()])
 def test_what_has_no_place_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="has no place in a lock"):

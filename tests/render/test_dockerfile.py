@@ -8,12 +8,20 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envfreeze.errors import EnvfreezeError, LockError, NotHermeticError, UsageError
-from envfreeze.model.lock import InterpreterLayer, Lock
+from envfreeze.model.lock import (
+    Artifact,
+    InterpreterLayer,
+    Lock,
+    LooseEntry,
+    SystemLayer,
+    UnownedFiles,
+)
 from envfreeze.render.dockerfile import (
     DockerOptions,
     comment,
@@ -109,6 +117,22 @@ def test_what_is_not_needed_is_not_there() -> None:
     assert words(files["Dockerfile"]) == ["FROM", "ADD", "ENV", "COPY", "LABEL", "CMD"]
     assert sorted(files) == [".dockerignore", "Dockerfile", "README.md", "SHA256SUMS"]
     assert files["SHA256SUMS"] == ""
+
+
+def test_unowned_libraries_are_made_known_to_the_loader() -> None:
+    entry = LooseEntry(path="usr/local/lib/libfoo.so.1", sha256="f" * 64)
+    archive = Artifact(path="env.lock.d/z/unowned.tar.gz", size=1, hashes={"sha256": "c" * 64})
+    layer = SystemLayer(
+        kernel="Linux", machine="x86_64", unowned=UnownedFiles(archive=archive, files=[entry])
+    )
+    text = render(lock(layer=layer), OPTIONS)["Dockerfile"]
+    steps = instructions(text)
+    assert words(text) == ["FROM", "ADD", "ADD", "RUN", "ENV", "COPY", "LABEL", "CMD"]
+    assert steps[2] == "ADD packages.tar /"
+    assert "ldconfig" in steps[3]
+    layer = msgspec.structs.replace(layer, unowned=UnownedFiles(files=[entry]))
+    with pytest.raises(NotHermeticError, match="1 files that no system package owns"):
+        render(lock(layer=layer), OPTIONS)
 
 
 def test_system_files() -> None:

@@ -145,5 +145,24 @@ def test_the_name_of_a_list() -> None:
     assert file_name("http://u:p@mirror.example:80/a_b/~c/") == "mirror.example:80_a%5fb_%7ec_"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: Debian\n"
+            "Label: Debian-Security\nSuite: oldstable-security\nCodename: bookworm-security\n",
+            "Debian bookworm-security",
+        ),
+        ("Origin: X Inc. \nSuite: stable\n", "X Inc. stable"),
+        ("Label: nothing\n", None),
+        ("Origin: \x1b[31m\nCodename: noble\n", "noble"),
+    ],
+)
+def test_what_an_archive_calls_itself(tmp_path: Path, text: str, name: str | None) -> None:
+    lists = {LIST: STANZA.encode(), "mirror.example_debian_dists_stable_InRelease": text.encode()}
+    [offer] = offers(root_with(tmp_path, ONE_LINE, lists), [LIBX])[LIBX.key]
+    assert offer.origin == name
+
+
 def test_a_damaged_list_is_passed_over(tmp_path: Path) -> None:
     assert url_of(root_with(tmp_path, ONE_LINE, {LIST + ".gz": b"no gzip"})) is None

@@ -144,3 +144,31 @@ def test_essential_packages_are_left_to_the_base(root: DpkgRoot) -> None:
     root.install(Pkg(name="a", fields={"Depends": "tar"}))
     assert closure(root, "a") == ["a"]
     assert closure(root, "tar") == ["libacl1", "tar"]
+
+
+def test_who_was_asked_for(root: DpkgRoot) -> None:
+    root.install(Pkg(name="dpkg"))
+    for name, arch in (("asked", "amd64"), ("pulled", "amd64"), ("data", "all"), ("more", "all")):
+        root.install(Pkg(name=name, arch=arch))
+    assert read(root).manual() is None
+    root.write("/var/lib/apt/lists/lock", "")
+    assert read(root).manual() == set(read(root).packages)
+    root.write(
+        "/var/lib/apt/extended_states",
+        "Package: pulled\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+        "Package: data\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+        "Package: more\nArchitecture: amd64\nAuto-Installed: 0\n",
+    )
+    assert read(root).manual() == {"dpkg:amd64", "asked:amd64", "more:all"}
+
+
+def test_apt_agrees_on_who_was_asked_for() -> None:
+    database = Dpkg.read(Root())
+    if database is None or shutil.which("apt-mark") is None:
+        pytest.skip("no apt")
+    done = subprocess.run(["apt-mark", "showmanual"], check=True, capture_output=True, text=True)
+    manual = database.manual()
+    assert manual is not None
+    assert {database.packages[key].name for key in manual} == {
+        name.partition(":")[0] for name in done.stdout.split()
+    }

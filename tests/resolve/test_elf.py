@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import ENUM_DT_FLAGS_1
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def machine(tmp_path: Path) -> Machine:
 def read_with_pyelftools(data: bytes) -> Needs | None:
     found = needs_kind = None
     elf = ELFFile(io.BytesIO(data))
-    needed, rpath, runpath, soname = [], "", "", None
+    needed, rpath, runpath, soname, flags = [], "", "", None, 0
     for segment in elf.iter_segments():
         if isinstance(segment, DynamicSegment):
             for tag in segment.iter_tags():
@@ -61,6 +62,8 @@ def read_with_pyelftools(data: bytes) -> Needs | None:
                     runpath = tag.runpath
                 elif tag.entry.d_tag == "DT_SONAME":
                     soname = tag.soname
+                elif tag.entry.d_tag == "DT_FLAGS_1":
+                    flags = tag.entry.d_val
     own = needs_from(data)
     assert own is not None
     needs_kind = own.kind
@@ -71,6 +74,7 @@ def read_with_pyelftools(data: bytes) -> Needs | None:
         rpath=tuple(p for p in rpath.split(":") if p),
         runpath=tuple(p for p in runpath.split(":") if p),
         interp=own.interp,
+        nodeflib=bool(flags & ENUM_DT_FLAGS_1["DF_1_NODEFLIB"]),
     )
     assert (needs_kind.bits, needs_kind.little) == (elf.elfclass, elf.little_endian)
     return found
@@ -121,11 +125,13 @@ def test_reads_what_a_compiler_wrote(tmp_path: Path) -> None:
     source.write_text("int x(void) { return 1; }\n")
     out = tmp_path / "libx.so.1"
     flags = ["-shared", "-fPIC", "-Wl,-soname,libx.so.1", "-Wl,-rpath,$ORIGIN/y"]
-    subprocess.run([compiler, *flags, str(source), "-o", str(out), "-lm"], check=True)
-    own = needs(out)
-    assert own == read_with_pyelftools(out.read_bytes())
-    assert own is not None
-    assert (own.rpath or own.runpath) == ("$ORIGIN/y",)
+    for more, nodeflib in (([], False), (["-Wl,-z,nodefaultlib"], True)):
+        subprocess.run([compiler, *flags, *more, str(source), "-o", str(out), "-lm"], check=True)
+        own = needs(out)
+        assert own == read_with_pyelftools(out.read_bytes())
+        assert own is not None
+        assert (own.rpath or own.runpath) == ("$ORIGIN/y",)
+        assert own.nodeflib is nodeflib
 
 
 def test_a_text_file_needs_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,10 +15,13 @@ from envfreeze.model.lock import Artifact, SystemPackage, Unproved
 from envfreeze.model.snapshot import Dist, Finding, LooseFile, Row, Site, Snapshot, System
 from envfreeze.model.survey import survey
 from envfreeze.progress import Progress
-from envfreeze.resolve import debs, elf, interpreter, machine
-from envfreeze.resolve.dpkg import Installed
+from envfreeze.resolve import databases, debs, elf, interpreter, machine, system
+from envfreeze.resolve.apk import Apk
+from envfreeze.resolve.dpkg import Dpkg, Installed
 from envfreeze.resolve.interpreter import Origin
 from envfreeze.resolve.machine import MachineLayers, MachineMeans
+from envfreeze.resolve.rootfs import Root
+from envfreeze.resolve.rpm import Rpm
 from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 from tests.support import locks
 
@@ -30,11 +32,14 @@ def installed(name: str) -> Installed:
     return Installed(name=name, version="1.0", arch="amd64", fields={})
 
 
-class FakeDpkg:
+class FakeDpkg(Dpkg):
     """Owns whatever is named like a library of a package."""
 
     def __init__(self) -> None:
-        self.root = SimpleNamespace(path="/")
+        super().__init__(Root(), [installed("libx"), installed("libc6")])
+
+    def manual(self) -> set[str]:
+        return {"libx:amd64"}
 
     def owners(self, paths: list[str]) -> dict[str, list[Installed]]:
         return {p: [installed("libx")] for p in paths if "libx" in p}
@@ -66,7 +71,8 @@ class Scene:
 
     tmp: Path
     cache: Cache
-    dpkg: FakeDpkg | None = field(default_factory=FakeDpkg)
+    database: Dpkg | Rpm | Apk | None = field(default_factory=FakeDpkg)
+    problems: list[str] = field(default_factory=list)
     origin: Origin = field(default_factory=lambda: Origin(kind="system"))
     scan: elf.LibraryScan = field(
         default_factory=lambda: elf.LibraryScan(system=frozenset(), found=frozenset())
@@ -99,9 +105,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
         made.proofs += 1
         return made.prove(means)
 
-    monkeypatch.setattr(machine.Dpkg, "read", lambda _root: made.dpkg)
+    monkeypatch.setattr(databases, "find", lambda _root: (made.database, made.problems))
     monkeypatch.setattr(interpreter, "origin", lambda *_: made.origin)
-    monkeypatch.setattr(interpreter, "interpreter_files", lambda _facts: [Path("/py/python")])
+    monkeypatch.setattr(interpreter, "interpreter_files", lambda _facts, **_: [Path("/py/python")])
     monkeypatch.setattr(elf, "libraries", libraries)
     monkeypatch.setattr(debs, "companions", lambda _dpkg: [])
     monkeypatch.setattr(debs, "prove", prove)
@@ -198,14 +204,15 @@ def test_libraries_that_nobody_owns_or_has(scene: Scene) -> None:
         missing={"liblost.so.1": [f"/v/{n}.so" for n in range(5)]},
     )
     found = {f.kind: f for f in scene.lock().findings}
-    assert found["unowned-library"].place == "/opt/mine.so"
     assert found["missing-library"].place == "liblost.so.1"
-    assert "0.so, 1.so, 2.so and 2 more" in found["missing-library"].detail
+    assert found["missing-library"].detail == (
+        "0.so, 1.so, 2.so and 2 more need liblost.so.1: nobody provides it"
+    )
     assert scene.proofs == 0
 
 
 def test_no_dpkg(scene: Scene) -> None:
-    scene.dpkg = None
+    scene.database = None
     assert scene.lock().findings == []
     scene.scan = elf.LibraryScan(system=frozenset({"/lib/libc.so.6"}), found=frozenset())
     scene.cache = Cache(scene.tmp / "other")
@@ -302,5 +309,5 @@ def test_the_note_is_read_back_as_it_was_written(scene: Scene) -> None:
     scene.prove = lambda means: debs.Proofs(packages=[packed(scene, means)])
     scene.lock()
     [note] = (scene.cache.root / "system").rglob("*.json")
-    found = msgspec.json.decode(note.read_bytes(), type=machine._System)
+    found = msgspec.json.decode(note.read_bytes(), type=system.System)
     assert list(found.libraries) == [str(scene.tmp / "libx.so.1")]
