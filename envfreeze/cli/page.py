@@ -140,7 +140,8 @@ def _packages(lock: Lock) -> Iterator[Line]:
 
 def _system(layer: SystemLayer) -> Iterator[Line]:
     release = layer.os_release.get("PRETTY_NAME", layer.kernel)
-    yield "system", _join([release, layer.machine])
+    installed = f"{len(layer.installed)} packages installed" if layer.installed else None
+    yield "system", _join([release, layer.machine, installed])
     if layer.packages or layer.unproved:
         proofs = Counter(package.proof for package in layer.packages)
         needed = [f"{proofs[proof]} {proof}" for proof in ("proved", "packed") if proofs[proof]]
@@ -148,6 +149,16 @@ def _system(layer: SystemLayer) -> Iterator[Line]:
         count = len(layer.packages) + len(layer.unproved)
         yield "", _join([f"{plural(count, 'package')} needed", *needed, lost])
         yield "", ", ".join(f"{package.name} {package.version}" for package in layer.packages)
+    if layer.named:
+        every = plural(len(layer.named), "package")
+        yield "", f"{every} of {layer.manager} needed, identified and not kept"
+        yield "", ", ".join(f"{package.name} {package.version}" for package in layer.named)
+    if layer.unowned is not None:
+        files = [f"/{entry.path}" for entry in layer.unowned.files if entry.link is None]
+        kept = "kept" if layer.unowned.archive is not None else "NOT kept"
+        yield "", f"owned by no package, {kept}: {_some(files)}"
+    for need in layer.needs:
+        yield "", f"{need.name} is called: {need.path} of {need.package or 'no package'}"
 
 
 def _platform(machine: Machine) -> Iterator[Line]:
