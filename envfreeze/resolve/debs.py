@@ -463,7 +463,8 @@ def _entry(name: str, place: str, status: os.stat_result) -> Entry | None:
 
 def _owned(info: tarfile.TarInfo, status: os.stat_result) -> None:
     info.mode = stat.S_IMODE(status.st_mode)
-    info.mtime = int(status.st_mtime)
+    # A directory changes with every other package that has files in it.
+    info.mtime = 0 if stat.S_ISDIR(status.st_mode) else int(status.st_mtime)
     info.uid, info.gid = status.st_uid, status.st_gid
     info.uname = "root" if info.uid == 0 else ""
     info.gname = "root" if info.gid == 0 else ""

@@ -215,6 +215,14 @@ def test_a_merged_directory_stays_a_directory(scene: Scene) -> None:
         }
 
 
+def test_another_package_in_the_same_directory_changes_nothing(scene: Scene) -> None:
+    scene.root.install(libx())
+    found = scene.one()
+    os.utime(scene.root.path / "usr/lib", (1, 1))
+    shutil.rmtree(scene.cache.root)
+    assert scene.one() == found
+
+
 def test_an_edited_file_is_packed_and_named(scene: Scene) -> None:
     package = scene.root.install(libx())
     scene.offer(package, deb_bytes(package))
