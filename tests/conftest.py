@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from tests.support import tally
+
+# How busy the machine is must not decide what is right.
+settings.register_profile("envfreeze", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("envfreeze")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

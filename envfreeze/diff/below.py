@@ -23,7 +23,7 @@ def words(host: Host | None) -> dict[str, dict[str, str]] | None:
     if host is None:
         return None
     plain = msgspec.to_builtins(host)
-    return {part: dict(_flat("", plain[part])) for part in PARTS if part in plain}
+    return {part: dict(_flat("", plain[part])) for part in PARTS if part in plain} or None
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,8 @@ class Terms:
     pack: bool
     settings: Callable[[Interpreter], str]
     """The fingerprint of the index settings that hold for an interpreter."""
+    library_path: str = ""
+    """LD_LIBRARY_PATH of the target."""
 
 
 class _Note(msgspec.Struct, kw_only=True):
@@ -48,6 +50,7 @@ class _Note(msgspec.Struct, kw_only=True):
 
 def _key(fingerprint: str, terms: Terms) -> str:
     asked = f"{_VERSION} {fingerprint} {terms.offline} {terms.pack} {terms.sidecar.root.name}"
+    asked += f" {terms.library_path}"
     return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
 
 

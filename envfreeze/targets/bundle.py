@@ -164,12 +164,20 @@ def host_modules() -> dict[str, str]:
 class Question:
     """One probe to run: the program, and how to find its answer among other output."""
 
-    def __init__(self, request: Mapping[str, Any] | None = None, *, more: bool = False) -> None:
+    def __init__(
+        self,
+        request: Mapping[str, Any] | None = None,
+        *,
+        more: bool = False,
+        host: bool = False,
+    ) -> None:
         """
         :param request: what the probe is asked, beside the marker.
+        :param host: the request asks for the machine below: that is a second answer.
         :param more: the program reads further request keys, as JSON, from its standard input.
         """
         self.marker = f"envfreeze-{secrets.token_hex(16)}"
+        self._host = host
         asked = {**(request or {}), "marker": self.marker, "more": more}
         self.program = _PROGRAM.format(
             marker=self.marker,
@@ -197,7 +205,8 @@ class Question:
                 f"{place} gave no answer to the probe",
                 hint="Check that it is a working Python: run it with -c 'print(1)'.",
             )
-        return _read(framed[0], place, framed[1] if len(framed) > 1 else None)
+        below = framed[1] if self._host and len(framed) > 1 else None
+        return _read(framed[0], place, below)
 
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -307,7 +307,7 @@ def _ask(
     rehash: bool,
     meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
-    question = Question({"rehash": rehash}, more=True)
+    question = Question({"rehash": rehash}, more=True, host=bool(told.get("host")))
     more = json.dumps({"environ": dict(environ), **told}).encode("ascii")
     argv = question.argv(target.python)
     how = _Start(_quiet(environ), question.marker, target.running)

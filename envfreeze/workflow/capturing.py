@@ -154,6 +154,7 @@ class _Earlier:
             sidecar=sidecar,
             offline=options.offline,
             pack=options.pack,
+            library_path=context.environ.get("LD_LIBRARY_PATH", ""),
             settings=lambda facts: settings(facts, context).fingerprint,
         )
 

@@ -182,9 +182,13 @@ def test_questions_differ_and_fit_on_a_command_line() -> None:
     assert all(len(word) < 128 * 1024 for word in first.argv("python"))
 
 
+def bundle_modules() -> list[str]:
+    return [*bundle.MODULES, *bundle.LATER, *bundle.HOST]
+
+
 def test_every_module_of_the_probe_travels() -> None:
     there = {path.stem for path in Path(bundle.__file__).parent.parent.glob("probe/*.py")}
-    assert {name.lstrip(".") or "__init__" for name in (*bundle.MODULES, *bundle.LATER)} == there
+    assert {name.lstrip(".") or "__init__" for name in bundle_modules()} == there
 
 
 def test_what_the_probe_writes_is_what_a_snapshot_is() -> None:
