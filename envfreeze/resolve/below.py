@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
 import msgspec
 
 from envfreeze.model.host import Host
 from envfreeze.model.snapshot import Snapshot
-from envfreeze.resolve import numerics, owners
-
-Owners = Callable[[Sequence[str]], Mapping[str, str]]
-"""Paths to the system packages that own them, ``dpkg libgomp1``; what nobody owns is left out."""
+from envfreeze.resolve import owners
 
 
-def described(snapshot: Snapshot, system: Owners) -> Host | None:
+def described(snapshot: Snapshot, system: owners.SystemOwners) -> Host | None:
     """What a lock keeps of the machine; None: it was not looked at.
 
     A process is left out: it is another one each time, and what it had loaded is said of the
@@ -26,7 +21,5 @@ def described(snapshot: Snapshot, system: Owners) -> Host | None:
     if host.accelerator is not None:
         accelerator = owners.with_owners(host.accelerator, snapshot, system)
         host = msgspec.structs.replace(host, accelerator=accelerator)
-    paths = [item.path for item in host.numerics.libraries] if host.numerics else []
-    known = system(sorted(set(paths))) if paths else {}
-    host = numerics.owned(msgspec.structs.replace(host, process=None), snapshot, known.get)
+    host = owners.owned(msgspec.structs.replace(host, process=None), snapshot, system)
     return host if host != Host() else None

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from envfreeze.model.host import Accelerator, Framework, Library, Toolkit
+from envfreeze.model.host import Accelerator, Blas, Framework, Host, Library, Mapped, Toolkit
 from envfreeze.model.identity import normalize
-from envfreeze.model.snapshot import Snapshot
+from envfreeze.model.snapshot import Site, Snapshot
 
 SystemOwners = Callable[[Sequence[str]], Mapping[str, str]]
 """Owners of absolute paths, of those that have one: ``dpkg libcudnn9-cuda-12``."""
@@ -70,20 +70,29 @@ def _below(directory: str, path: str) -> str:
 def _claims(snapshot: Snapshot, wanted: Iterable[str]) -> dict[str, _Claim]:
     """Which wheel owns each of the *wanted* paths, as far as RECORD decides it."""
     paths = set(wanted)
+    tops = {site.path: _tops(site) for site in snapshot.sites}
     inside = {
-        site.path: {p[len(site.path) + 1 :] for p in paths if p.startswith(_below(site.path, ""))}
-        for site in snapshot.sites
+        top: {p[len(top.rstrip("/")) + 1 :] for p in paths if p.startswith(_below(top, ""))}
+        for top in {top for schemes in tops.values() for top in schemes.values()}
     }
     found: dict[str, list[_Claim]] = defaultdict(list)
     for dist in snapshot.dists:
-        here = inside.get(dist.site)
-        if not here or not dist.rows or not dist.name:
+        schemes = tops.get(dist.site, {})
+        if not dist.rows or not dist.name or not any(inside[top] for top in schemes.values()):
             continue
         for row in dist.rows:
-            if row.path in here and row.scheme == "site" and row.sha256 is not None:
+            top = schemes.get(row.scheme)
+            if top is not None and row.path in inside[top] and row.sha256 is not None:
                 claim = _Claim(row.claim is None, normalize(dist.name), dist.version)
-                found[_below(dist.site, row.path)].append(claim)
+                found[_below(top, row.path)].append(claim)
     return {path: one for path, several in found.items() if (one := _decided(several)) is not None}
+
+
+def _tops(site: Site) -> dict[str, str]:
+    """Where libraries of a site directory's distributions lie, by scheme."""
+    if not site.prefix:
+        return {"site": site.path}
+    return {"site": site.path, "data": site.prefix, "scripts": _below(site.prefix, "bin")}
 
 
 def _decided(claims: list[_Claim]) -> _Claim | None:
@@ -122,3 +131,44 @@ def _framework(framework: Framework, sites: list[str], claims: Mapping[str, _Cla
         if claim is not None:
             return msgspec.structs.replace(framework, distribution=claim.name)
     return framework
+
+
+# --- linear algebra, and what a process has mapped -------------------------------------------
+
+_OWN_NAME = {"mkl": "mkl", "libiomp5": "intel-openmp"}
+"""Libraries that do not tell their version, and the distribution that is nothing but them."""
+
+
+def owned(host: Host, snapshot: Snapshot, system: SystemOwners | None = None) -> Host:
+    """*host* with the owners of its BLAS and OpenMP libraries, and of what a process has mapped.
+
+    :param system: knows what packages of the system own; asked once, for what no other owns.
+    """
+    numerics, process = host.numerics, host.process
+    libraries = numerics.libraries if numerics else []
+    mapped = process.libraries if process else []
+    paths = {item.path for item in libraries} | {item.path for item in mapped}
+    claims = _claims(snapshot, paths)
+    free = sorted(paths - claims.keys())
+    known = dict(system(free)) if system and free else {}
+    if numerics is not None:
+        owners = [_blas_owner(item, claims, known) for item in libraries]
+        numerics = msgspec.structs.replace(numerics, libraries=owners)
+    if process is not None:
+        with_owner = [_mapped_owner(item, claims, known) for item in mapped]
+        process = msgspec.structs.replace(process, libraries=with_owner)
+    return msgspec.structs.replace(host, numerics=numerics, process=process)
+
+
+def _blas_owner(item: Blas, claims: Mapping[str, _Claim], known: Mapping[str, str]) -> Blas:
+    claim = claims.get(item.path)
+    if claim is None:
+        return msgspec.structs.replace(item, owner=item.owner or known.get(item.path))
+    told = claim.version if _OWN_NAME.get(item.name) == claim.name else None
+    return msgspec.structs.replace(item, owner=f"wheel {claim.name}", version=item.version or told)
+
+
+def _mapped_owner(item: Mapped, claims: Mapping[str, _Claim], known: Mapping[str, str]) -> Mapped:
+    claim = claims.get(item.path)
+    owner = f"wheel {claim.name}" if claim else item.owner or known.get(item.path)
+    return msgspec.structs.replace(item, owner=owner)

@@ -6,13 +6,10 @@ import re
 
 import pytest
 
-from envfreeze.model.host import Blas, Host, Mapped, Numerics, Process
-from envfreeze.model.snapshot import Dist, Row, Site, Snapshot
+from envfreeze.model.host import Numerics
 from envfreeze.probe.machine import ALLOWED, RECORDED
 from envfreeze.resolve import numerics
 from envfreeze.resolve.numerics import explain
-from tests.support.environments import Environment
-from tests.support.pythons import newest
 
 ROWS = [*numerics.table().variable, *numerics.table().switch]
 
@@ -63,72 +60,3 @@ def test_what_changes_results_comes_first() -> None:
 def test_nothing_seen_is_nothing_said() -> None:
     assert explain(Numerics()) == []
     assert explain(Numerics(hash_randomization=False))[0].advice == ""
-
-
-# --- whose libraries -----------------------------------------------------------------------
-
-
-def rows(*paths: tuple[str, str]) -> list[Row]:
-    return [
-        Row(scheme=scheme, path=path, sha256=None, size=1, executable=False, claim=None)  # type: ignore[arg-type]
-        for scheme, path in paths
-    ]
-
-
-@pytest.fixture
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """A real one, with distributions of numpy and mkl put in."""
-    import msgspec
-
-    env = Environment.make(newest(), tmp_path_factory.mktemp("env") / "v")
-    seen = env.snapshot()
-    numpy = rows(("site", "numpy.libs/libopenblas.so"), ("site", "numpy/x.so"), ("data", "x.so"))
-    mkl = rows(("data", "lib/libmkl_rt.so.3"), ("outside", "../x.so"))
-    return msgspec.structs.replace(
-        seen,
-        sites=[Site(path="/v/site", kind="site", prefix="/v"), Site(path="/w", kind="pythonpath")],
-        dists=[
-            Dist(site="/v/site", info="a", name="NumPy", version="2.4", rows=numpy),
-            Dist(site="/v/site", info="b", name="mkl", version="2026.2", rows=mkl),
-            Dist(site="/w", info="c", name="other", version="1", rows=numpy),
-            Dist(site="/w", info="d", name="none", version="1", rows=None),
-        ],
-    )
-
-
-def test_owners(snapshot: Snapshot) -> None:
-    host = Host(
-        numerics=Numerics(
-            libraries=[
-                Blas(
-                    kind="blas",
-                    name="openblas",
-                    path="/v/site/numpy.libs/libopenblas.so",
-                    version="0.3.31",
-                ),
-                Blas(kind="blas", name="mkl", path="/v/lib/libmkl_rt.so.3"),
-                Blas(kind="openmp", name="libgomp", path="/usr/lib/libgomp.so.1"),
-                Blas(kind="openmp", name="libomp", path="/opt/libomp.so"),
-            ]
-        ),
-        process=Process(
-            pid=1,
-            libraries=[
-                Mapped(path="/v/site/numpy/x.so"),
-                Mapped(path="/usr/lib/libgomp.so.1"),
-                Mapped(path="/nobody.so"),
-            ],
-        ),
-    )
-    system = {"/usr/lib/libgomp.so.1": "dpkg libgomp1"}
-    found = numerics.owned(host, snapshot, system.get)
-    assert found.numerics is not None and found.process is not None
-    assert [(item.owner, item.version) for item in found.numerics.libraries] == [
-        ("wheel numpy", "0.3.31"),
-        ("wheel mkl", "2026.2"),
-        ("dpkg libgomp1", None),
-        (None, None),
-    ]
-    owners = [item.owner for item in found.process.libraries]
-    assert owners == ["wheel numpy", "dpkg libgomp1", None]
-    assert numerics.owned(Host(), snapshot) == Host()

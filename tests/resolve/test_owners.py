@@ -8,11 +8,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from envfreeze.model.host import Accelerator, Driver, Framework, Library, Toolkit
+from envfreeze.model.host import (
+    Accelerator,
+    Blas,
+    Driver,
+    Framework,
+    Host,
+    Library,
+    Mapped,
+    Numerics,
+    Process,
+    Toolkit,
+)
 from envfreeze.model.snapshot import Dist, Interpreter, Row, Site, Snapshot, System
 from envfreeze.probe import accelerator as probe
 from envfreeze.probe.machine import Machine
-from envfreeze.resolve.owners import with_owners
+from envfreeze.resolve.owners import owned, with_owners
 from tests.support.trees import grow, names
 
 SITE = "/v/lib/python3.12/site-packages"
@@ -207,3 +218,69 @@ def test_what_the_probe_says_and_what_record_says_fit_together(tmp_path: Path) -
     assert [library.owner for library in found.libraries] == ["wheel nvidia-cudnn-cu12"]
     assert [library.version for library in found.libraries] == ["9.10.2.21"]
     assert [framework.distribution for framework in found.frameworks] == ["torch"]
+
+
+# --- linear algebra, and processes ---
+
+
+def rows(*paths: tuple[str, str]) -> list[Row]:
+    return [
+        Row(scheme=scheme, path=path, sha256="0" * 64, size=1, executable=False, claim=None)  # type: ignore[arg-type]
+        for scheme, path in paths
+    ]
+
+
+@pytest.fixture
+def seen_here() -> Snapshot:
+    """With distributions of numpy and mkl, in a site directory and beyond it."""
+    seen = snapshot()
+    numpy = rows(("site", "numpy.libs/libopenblas.so"), ("site", "numpy/x.so"), ("data", "x.so"))
+    mkl = rows(("data", "lib/libmkl_rt.so.3"), ("outside", "../x.so"))
+    return msgspec.structs.replace(
+        seen,
+        sites=[Site(path="/v/site", kind="site", prefix="/v"), Site(path="/w", kind="pythonpath")],
+        dists=[
+            Dist(site="/v/site", info="a", name="NumPy", version="2.4", rows=numpy),
+            Dist(site="/v/site", info="b", name="mkl", version="2026.2", rows=mkl),
+            Dist(site="/w", info="c", name="other", version="1", rows=numpy),
+            Dist(site="/w", info="d", name="none", version="1", rows=None),
+        ],
+    )
+
+
+def test_blas_libraries_and_what_a_process_has_mapped(seen_here: Snapshot) -> None:
+    host = Host(
+        numerics=Numerics(
+            libraries=[
+                Blas(
+                    kind="blas",
+                    name="openblas",
+                    path="/v/site/numpy.libs/libopenblas.so",
+                    version="0.3.31",
+                ),
+                Blas(kind="blas", name="mkl", path="/v/lib/libmkl_rt.so.3"),
+                Blas(kind="openmp", name="libgomp", path="/usr/lib/libgomp.so.1"),
+                Blas(kind="openmp", name="libomp", path="/opt/libomp.so"),
+            ]
+        ),
+        process=Process(
+            pid=1,
+            libraries=[
+                Mapped(path="/v/site/numpy/x.so"),
+                Mapped(path="/usr/lib/libgomp.so.1"),
+                Mapped(path="/nobody.so"),
+            ],
+        ),
+    )
+    system = {"/usr/lib/libgomp.so.1": "dpkg libgomp1"}
+    found = owned(host, seen_here, lambda paths: {p: system[p] for p in paths if p in system})
+    assert found.numerics is not None and found.process is not None
+    assert [(item.owner, item.version) for item in found.numerics.libraries] == [
+        ("wheel numpy", "0.3.31"),
+        ("wheel mkl", "2026.2"),
+        ("dpkg libgomp1", None),
+        (None, None),
+    ]
+    owners = [item.owner for item in found.process.libraries]
+    assert owners == ["wheel numpy", "dpkg libgomp1", None]
+    assert owned(Host(), seen_here) == Host()
