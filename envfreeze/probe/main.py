@@ -196,8 +196,11 @@ def _headers(prefix, facts):
     return prefix + "/include/" + tag + facts["abiflags"]
 
 
-def run(request, initial):
-    """Observe and print, framed by the request's marker: other output cannot pass for it."""
+def run(request, initial, compiled):
+    """Observe and print, framed by the request's marker: other output cannot pass for it.
+
+    *compiled*: gives what was made of the text of these modules, where anything new was.
+    """
     gc.disable()  # All that is made is printed: there is nothing to collect on the way.
     below = None
     try:
@@ -209,7 +212,8 @@ def run(request, initial):
             "error": "%s: %s" % (type(error).__name__, error),
             "traceback": traceback.format_exc(),
         }
-    emit(request["marker"], [document] if below is None else [document, below])
+    more = [below, compiled() if request.get("keep-code") else None]
+    emit(request["marker"], [document] + [each for each in more if each is not None])
 
 
 def emit(marker, documents):

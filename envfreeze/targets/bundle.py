@@ -48,7 +48,7 @@ sys.path[:] = [p for p in P if p == E or p.startswith(E + "/") or p.endswith("/l
                or (p.endswith(".zip") and p.rsplit("/", 1)[0] in (E.rsplit("/", 1)[0], Z))]
 F = ("BuiltinImporter", "FrozenImporter", "PathFinder")
 sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") in F]
-import base64, json, types, zlib
+import base64, json, marshal, types, zlib
 def unpack(text):
     return json.loads(zlib.decompress(base64.b64decode(text)).decode("utf-8"))
 S = unpack({payload!r})
@@ -57,13 +57,26 @@ R = S.pop("request")
 if R.pop("more", False):
     R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
 T = R.pop("modules", {{}})
+K = [sys.version, base64.b64encode(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER).decode()]
+C, N = {{}}, {{}}
+H = R.pop("code", None)
+if H and H["for"] == K:
+    try:
+        C = marshal.loads(base64.b64decode(H["data"]))
+    except Exception:
+        C = {{}}
+def code(name, text):
+    made = C.get(name)
+    if made is None:
+        made = N[name] = compile(text, "<envfreeze probe%s>" % name, "exec")
+    return made
 class Text(object):
     def __init__(self, name, text):
         self.name, self.text = name, text
     def create_module(self, spec):
         return None
     def exec_module(self, module):
-        exec(compile(self.text, "<envfreeze probe%s>" % self.name, "exec"), module.__dict__)
+        exec(code(self.name, self.text), module.__dict__)
 class Texts(object):
     @staticmethod
     def find_spec(full, path=None, target=None):
@@ -86,12 +99,15 @@ def load(name, text):
     if not name:
         module.__path__ = []
     sys.modules[module.__name__] = module
-    exec(compile(text, "<envfreeze probe%s>" % name, "exec"), module.__dict__)
+    exec(code(name, text), module.__dict__)
     if name:
         setattr(sys.modules["envfreeze_probe"], name[1:], module)
 for name, text in S["modules"]:
     load(name, text)
-sys.modules["envfreeze_probe.main"].run(R, P)
+def compiled():
+    data = base64.b64encode(marshal.dumps(dict(C, **N))).decode("ascii")
+    return {{"code": {{"for": K, "data": data}}}} if N else None
+sys.modules["envfreeze_probe.main"].run(R, P, compiled)
 """
 
 MODULES = (
@@ -156,6 +172,13 @@ def _packed(value: object) -> str:
 
 
 @functools.cache
+def sources_digest() -> str:
+    """Changes when the text of any module does: then what was compiled of it is of no use."""
+    texts = [[name, _text(name)] for name in (*MODULES, *LATER, *HOST)]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+@functools.cache
 def host_modules() -> dict[str, str]:
     """What a request needs under ``modules`` when it has ``host``."""
     return {name: _text(name) for name in HOST}
@@ -205,9 +228,16 @@ class Question:
                 f"{place} gave no answer to the probe",
                 hint="Check that it is a working Python: run it with -c 'print(1)'.",
             )
-        below = framed[1] if self._host and len(framed) > 1 else None
-        return _read(framed[0], place, below)
+        others = framed[1:]
+        below = others.pop(0) if self._host and others and others[0].startswith(_HOST) else None
+        observation = _read(framed[0], place, below)
+        if others and others[0].startswith(_CODE):
+            observation.code = others[0][len(_CODE) : -1]
+        return observation
 
+
+_HOST, _CODE = b'{"host":', b'{"code":'
+"""How the further answers begin: each is one JSON object of the probe's own making."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises at an answer that is none."""
@@ -246,6 +276,9 @@ class Observation:
         :raises TargetError: *document* is no answer.
         """
         self.document = document
+        self.code: bytes | None = None
+        """What the target made of the probe's text, as JSON: with it, the next probe has not to
+        compile it again. None: nothing new."""
         self._below = below
         self._place = place
         try:

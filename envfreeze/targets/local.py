@@ -22,7 +22,14 @@ from envfreeze.errors import TargetError, UsageError
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Cache
 from envfreeze.targets import process
-from envfreeze.targets.bundle import FLAGS, Last, Observation, Question, host_modules
+from envfreeze.targets.bundle import (
+    FLAGS,
+    Last,
+    Observation,
+    Question,
+    host_modules,
+    sources_digest,
+)
 from envfreeze.targets.loaded import with_process
 
 _OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
@@ -185,13 +192,17 @@ def observe(
     :param meanwhile: called once the probe has been started, while it looks.
     :raises TargetError: it cannot be run, or gives no answer.
     """
-    environ = environ if target.running is None else target.running.environ
+    if target.running is not None:
+        environ = target.running.environ
+        if target.running.uid != os.geteuid():
+            cache = None  # What another user says is not remembered: it would be believed later.
     key = _memory_key(target.python)
     known = _known(cache, key) if cache is not None and not rehash else {}
     last = _last(cache, key) if cache is not None and not rehash else None
     told: dict[str, object] = {"known": known, "last": last}
     if host:
         told |= {"host": True, "modules": host_modules()}
+    code = _code(cache, key)
     ahead = _Ahead(cache, str(last["fingerprint"]), target.python) if cache and last else None
 
     def while_it_looks() -> None:
@@ -200,12 +211,16 @@ def observe(
         if meanwhile is not None:
             meanwhile()
 
-    observation = _ask(target, environ, told, rehash, while_it_looks)
+    told |= {"rehash": rehash, "keep-code": cache is not None}
+    observation = _ask(target, environ, told, code, while_it_looks)
+    if cache is not None and observation.code is not None:
+        note = b'{"sources":"%s","code":%s}' % (sources_digest().encode(), observation.code)
+        cache.write_note("code", key, zlib.compress(note, 1))
     if observation.same is not None and cache is not None:
         earlier = ahead.result(observation.same) if ahead is not None else None
         if earlier is not None:
             return earlier.on(observation)
-        observation = _ask(target, environ, {**told, "last": None}, rehash)
+        observation = _ask(target, environ, {**told, "last": None}, code)
     if cache is not None:
         _remember(cache, key, known, observation)
     return observation
@@ -300,15 +315,36 @@ def _remember(cache: Cache, key: str, known: Memory, observation: Observation) -
     cache.write_note("stats", key, json.dumps(newest).encode())
 
 
+class _CodeNote(msgspec.Struct):
+    """The probe as the target's interpreter compiled it."""
+
+    sources: str
+    code: msgspec.Raw
+
+
+def _code(cache: Cache | None, key: str) -> bytes | None:
+    """What an earlier probe of this target compiled, as JSON; None: nothing that is of use."""
+    note = None if cache is None else cache.read_note("code", key)
+    try:
+        found = msgspec.json.decode(zlib.decompress(note), type=_CodeNote) if note else None
+    except (zlib.error, msgspec.ValidationError, msgspec.DecodeError):
+        return None
+    if found is None or found.sources != sources_digest():
+        return None
+    return bytes(found.code)
+
+
 def _ask(
     target: LocalTarget,
     environ: Mapping[str, str],
     told: Mapping[str, object],
-    rehash: bool,
+    code: bytes | None,
     meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
-    question = Question({"rehash": rehash}, more=True, host=bool(told.get("host")))
+    question = Question(more=True, host=bool(told.get("host")))
     more = json.dumps({"environ": dict(environ), **told}).encode("ascii")
+    if code is not None:  # It is JSON already, and large.
+        more = more[:-1] + b',"code":' + code + b"}"
     argv = question.argv(target.python)
     how = _Start(_quiet(environ), question.marker, target.running)
     output, errors, status = _run(argv, more, how, meanwhile)
