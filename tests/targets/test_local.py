@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envfreeze.errors import TargetError, UsageError
+from envfreeze.store import Cache
 from envfreeze.targets import local
 from envfreeze.targets.local import LocalTarget, find, observe
 from tests.support.environments import Environment, plain_environ
@@ -244,3 +248,81 @@ def test_the_memory_does_not_grow_without_end(env: Environment, tmp_path: Path) 
     kept = local._known(cache, key)
     assert len(kept) <= 4096
     assert env.observe(cache).remember == {}
+
+
+# --- what was compiled once ----------------------------------------------------------------
+
+
+def note_of(cache: Cache) -> Path:
+    (found,) = (cache.root / "code").rglob("*.json")
+    return found
+
+
+@pytest.fixture
+def compiled(env: Environment, tmp_path: Path) -> Cache:
+    """A cache that has the probe as the interpreter of *env* compiled it."""
+    cache = Cache(tmp_path / "cache")
+    assert env.observe(cache).code is not None
+    return cache
+
+
+def test_the_probe_is_compiled_once(env: Environment, compiled: Cache) -> None:
+    before = note_of(compiled).read_bytes()
+    assert env.observe(compiled).code is None
+    assert note_of(compiled).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda note: {**note, "code": {**note["code"], "for": ["3.4", "AAAA"]}},
+        lambda note: {**note, "code": {**note["code"], "data": "bm8gY29kZQ=="}},
+        lambda note: {**note, "sources": "0" * 64},
+        lambda note: {"code": []},
+    ],
+    ids=["of another interpreter", "damaged", "of another version of envfreeze", "no note"],
+)
+def test_what_was_compiled_for_something_else_is_made_anew(
+    env: Environment, compiled: Cache, change: Any
+) -> None:
+    path = note_of(compiled)
+    good = zlib.decompress(path.read_bytes())
+    path.write_bytes(zlib.compress(json.dumps(change(json.loads(good))).encode()))
+    (env.prefix / "lib").touch()
+    again = env.observe(compiled)
+    assert again.snapshot.dists == env.snapshot().dists
+    assert json.loads(zlib.decompress(note_of(compiled).read_bytes())) == json.loads(good)
+
+
+def test_what_another_users_process_says_is_not_remembered(
+    env: Environment, tmp_path: Path
+) -> None:
+    from envfreeze.model.host import Process
+    from envfreeze.targets.process import Running
+
+    if os.geteuid() != 0:
+        pytest.skip("only root may look at another user's process")
+    tmp_path.chmod(0o755)
+    running = Running(
+        python=str(env.python),
+        environ=plain_environ(),
+        cwd="/",
+        uid=65534,
+        gid=65534,
+        groups=(),
+        process=Process(pid=1),
+    )
+    cache = Cache(tmp_path / "cache")
+    target = LocalTarget(python=str(env.python), described="pid:1", own=False, running=running)
+    seen = []
+
+    def ask(*given: Any, **named: Any) -> Any:
+        seen.append(given[2]["keep-code"])
+        raise TargetError("not run here")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "_ask", ask)
+        with pytest.raises(TargetError):
+            observe(target, environ=plain_environ(), cache=cache)
+    assert seen == [False]
+    assert not list(cache.root.rglob("*.json"))
