@@ -1,6 +1,7 @@
 """The machine below an environment as plain words, so that two of them can be compared.
 
-What is volatile is left out: it differs between two looks at one machine, or names the very device.
+What is volatile is left out: it differs between two looks at one machine, or names the very device
+or place. So is who owns what, which a live side was not asked for; packages are compared elsewhere.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import msgspec
 from envfreeze.model.host import Host
 
 PARTS = ("platform", "accelerator", "numerics")
-_VOLATILE = frozenset({"uuid", "bus", "power-limit", "loaded", "path", "root", "source"})
-_NAMES = ("name", "kind", "version", "owner", "root")
+_VOLATILE = frozenset({"uuid", "bus", "power-limit", "loaded", "path", "root", "source", "owner"})
+_NAMES = ("name", "kind", "version")
 """What tells the entries of a list apart, the first ones most."""
 
 

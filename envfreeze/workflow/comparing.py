@@ -151,7 +151,12 @@ def _side(text: str, context: Context) -> _Side:
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
-    return _live_side(local.seen(target, observation), title)
+    from envfreeze.resolve import below
+
+    snapshot = local.seen(target, observation)
+    # As a lock has it: a wheel's metadata tell the whole version of a library in it.
+    host = below.described(snapshot, lambda _paths: {})
+    return _live_side(msgspec.structs.replace(snapshot, host=host), title)
 
 
 def _is_lock(path: Path) -> bool:
