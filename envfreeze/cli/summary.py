@@ -11,7 +11,7 @@ import msgspec
 
 from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
-from envfreeze.model.lock import Package, SourceTree
+from envfreeze.model.lock import Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
@@ -33,8 +33,10 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     machine = captured.lock.machine
     facts = machine.interpreter.facts
     os_name = machine.system.os_release.get("PRETTY_NAME", machine.system.kernel)
+    kind = machine.interpreter.kind
+    made = None if kind == "unknown" else kind
     lines = [
-        f"  {_python(facts)} · {os_name} · {facts.machine}",
+        "  " + " · ".join(filter(None, [_python(facts), made, os_name, *_machine(machine)])),
         f"  {plural(captured.found, 'distribution')}   {_counts(captured)}".rstrip(),
     ]
     unowned = sum(len(site.files) for site in machine.loose)
@@ -50,6 +52,19 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
     lines.append(f"  next: {_next(captured, shlex.quote(str(output)))}")
     return "\n".join(map(_line, lines)) + "\n"
+
+
+def _machine(machine: Machine) -> list[str | None]:
+    """The processor, and the driver: what somebody asks about first on another machine."""
+    host = machine.host
+    level = host.platform.cpu.level if host and host.platform else None
+    driver = host.accelerator.driver if host and host.accelerator else None
+    words = {
+        "none": "no NVIDIA driver",
+        "found": f"NVIDIA driver {driver.version if driver else ''}",
+        "no-answer": "an NVIDIA driver that does not answer",
+    }
+    return [level or machine.interpreter.facts.machine, words.get(driver.state) if driver else None]
 
 
 def _next(captured: Captured, output: str) -> str:
