@@ -16,6 +16,7 @@ from envfreeze.model import apart
 from envfreeze.model.identity import (
     files_digest,
     interpreter_digest,
+    is_bytecode,
     is_virtualenv_marker,
     normalize,
     owned_rows,
@@ -31,6 +32,8 @@ from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot, Sourc
 
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+"""What no unowned file of a lock may have in its path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,9 @@ class Survey:
     """The site directories, their loose files complete."""
     hidden: frozenset[tuple[str, str]] = frozenset()
     """``(site, path)`` of loose files whose path an earlier site directory has, too."""
+    homeless: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """By site and metadata directory of a loose one: ``scheme/path`` of its files that lie where
+    no unowned file is kept."""
 
     @property
     def found(self) -> int:
@@ -81,6 +87,9 @@ class _Sorter:
     owned_sites: dict[str, Site]
     sources: list[Source]
     extra: dict[str, list[LooseFile]] = field(default_factory=lambda: defaultdict(list))
+    """By site directory: files that a distribution owns and that come back as unowned ones."""
+    stale: list[Dist] = field(default_factory=list)
+    """Of the loose ones, those whose RECORD owns files."""
     live: list[Dist] = field(default_factory=list)
     loose: list[Dist] = field(default_factory=list)
     in_sources: list[Dist] = field(default_factory=list)
@@ -98,7 +107,12 @@ def survey(snapshot: Snapshot) -> Survey:
     for group in groups.values():
         _sort_group(group, sorter)
     owners = _owners([*sorter.live, *sorter.shadowed])
-    sites = [_with_loose(site, sorter.extra.get(site.path, [])) for site in owned.values()]
+    programs = [site for site in snapshot.sites if site.kind == "scripts"]
+    if snapshot.interpreter.venv and not programs:
+        programs = [Site(path=snapshot.interpreter.scripts, kind="scripts")]
+    homeless = _disown(sorter, {site.path for site in programs})
+    sites = [_with_loose(s, sorter.extra.get(s.path, [])) for s in [*owned.values(), *programs]]
+    sites, programs = sites[: len(owned)], [s for s in sites[len(owned) :] if s.loose]
     behind, hidden = apart.hidden(sites, [*sorter.live, *sorter.shadowed])
     return Survey(
         seen=[_see(d, owners, apart=(d.site, d.info) in behind) for d in sorter.live],
@@ -106,8 +120,9 @@ def survey(snapshot: Snapshot) -> Survey:
         in_sources=sorter.in_sources,
         stranded=sorter.stranded,
         shadowed=[_see(dist, owners, apart=True) for dist in sorter.shadowed],
-        sites=[*sites, *(site for site in snapshot.sites if site.kind == "scripts")],
+        sites=[*sites, *programs],
         hidden=frozenset(hidden),
+        homeless=homeless,
     )
 
 
@@ -143,7 +158,7 @@ def _sort_site(here: list[Dist], sorter: _Sorter, *, is_first: bool) -> None:
             sorter.extra[dist.site] += _marks(dist)
         else:
             sorter.loose.append(dist)
-            sorter.extra[dist.site] += _metadata_files(dist)
+            sorter.stale.append(dist)
 
 
 def _is_below(path: str, source: Source) -> bool:
@@ -175,13 +190,30 @@ def _marks(dist: Dist) -> list[LooseFile]:
     ]
 
 
-def _metadata_files(dist: Dist) -> list[LooseFile]:
-    """The files of a stale metadata directory, which importlib.metadata still sees."""
-    return [
-        LooseFile(row.path, row.sha256, row.size or 0, row.executable, None)
+def _disown(sorter: _Sorter, programs: set[str]) -> dict[tuple[str, str], list[str]]:
+    """Make all files that only a stale distribution owns unowned ones, its metadata included.
+
+    :param programs: the directories whose unowned programs are kept.
+    :returns: :attr:`Survey.homeless`.
+    """
+    owned = {
+        (dist.site, _key(row))
+        for dist in [*sorter.live, *sorter.shadowed]
         for row in dist.rows or ()
-        if row.scheme == "site" and row.path.startswith(dist.info + "/") and row.sha256
-    ]
+    }
+    homeless: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for dist in sorter.stale:
+        prefix = sorter.owned_sites[dist.site].prefix
+        for row in dist.rows or ():
+            if row.sha256 is None or is_bytecode(row.path) or (dist.site, _key(row)) in owned:
+                continue
+            home = {"site": dist.site, "scripts": f"{prefix}/bin"}.get(row.scheme)
+            if home != dist.site and home not in programs:
+                homeless[dist.site, dist.info].append(_key(row))
+            elif not _UNWRITABLE.search(row.path):
+                entry = LooseFile(row.path, row.sha256, row.size or 0, row.executable, None)
+                sorter.extra[home].append(entry)
+    return dict(homeless)
 
 
 def _with_loose(site: Site, extra: list[LooseFile]) -> Site:

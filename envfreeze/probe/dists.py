@@ -17,6 +17,8 @@ MEMORY = 3
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # pip gives what it is about to delete such a name; killed, it leaves it behind (pip#6194).
 _LEFTOVER = ("~", "-")
+_LINKED = "%s: the link is kept, and what it leads to, but not as files of this distribution"
+_UNLINK = "put the directory in place of the link, to have it proved"
 
 
 class Roots(object):
@@ -66,6 +68,7 @@ class SiteProbe(object):
         self.regular = {}
         self.other = {}
         self.names = []  # Of what lies directly in a walked directory.
+        self._links = None
         self.owned = set()
         self.outside = []  # Files that RECORDs name beyond the walk.
         self._loose = []  # type: list
@@ -110,6 +113,13 @@ class SiteProbe(object):
                     self.machine.find("not-utf8", self.path + "/" + name, "its name is not UTF-8")
         return chosen
 
+    def links(self):
+        """The links here, each with a slash behind it."""
+        if self._links is None:
+            found = [path + "/" for path, st in self.other.items() if files.is_link(st)]
+            self._links = tuple(found)
+        return self._links
+
     def _read(self, info, name):
         return self.machine.text(self.path + "/" + info + "/" + name)
 
@@ -139,9 +149,16 @@ class SiteProbe(object):
         if requires:
             dist["requires"] = requires
         self._optional(dist, info, present)
-        if "RECORD" in present:
+        if "RECORD" in present and not self._is_linked(info, place):
             self._rows(dist, info)
         return dist
+
+    def _is_linked(self, info, place):
+        """Whether the metadata lies behind a link: that comes back, and with it RECORD."""
+        if info not in self.other:
+            return False
+        self.machine.find("linked-directory", place, _LINKED % "it is a link", _UNLINK)
+        return True
 
     def _egg_file(self, info):
         """A single-file ``X.egg-info`` of distutils, or a dangling link in its place."""
@@ -346,6 +363,7 @@ class DistCheck(object):
         self._neutral = {}  # position in _work: digest of a script without its interpreter
         self._known = None
         self._outside = []
+        self._behind = []  # Rows behind a link to a directory.
         self._odd = set()
         self._leading = []  # Rows that links lead out to, positions in _work.
 
@@ -370,6 +388,10 @@ class DistCheck(object):
         self.site.owned.difference_update(self._odd)
         if self._outside:
             self.site.machine.find("outside-row", self.record, _outside_text(self._outside))
+        if self._behind:
+            place = self.record[: -len("/RECORD")]
+            detail = _LINKED % ("a link leads to %s" % _few(self._behind))
+            self.site.machine.find("linked-directory", place, detail, _UNLINK)
         return rows
 
     def _elsewhere(self, path, claim):
@@ -383,6 +405,10 @@ class DistCheck(object):
             if relative in self.site.owned:  # The same file under two spellings.
                 return None, None, None
             self.site.owned.add(relative)
+        if scheme == "site" and relative.startswith(self.site.links()):
+            # The link to a directory is an unowned one, and brings what it leads to.
+            self._behind.append(relative)
+            return row, None, None
         self.site.outside.append(full)
         try:
             st = os.stat(full)

@@ -314,9 +314,13 @@ class Finder(object):
         self._add(mention, found)
 
     def _is_systems(self, mention):
-        """A link into the prefix, or to where the system's packages put data."""
-        if any(is_below(mention.real, prefix) for prefix in self.prefixes):
-            return True
+        """A link into the prefix, or to where the system's packages put data.
+
+        Not into its ``src``: there pip checks projects out, and rebuilds put source trees.
+        """
+        for prefix in self.prefixes:
+            if is_below(mention.real, prefix) and not is_below(mention.real, prefix + "/src"):
+                return True
         return mention.real.startswith(_SYSTEM) and not mention.real.startswith("/usr/src/")
 
     def _project(self, directory):

@@ -543,6 +543,17 @@ def _shadowed(seen: Survey) -> Iterable[Finding]:
         )
 
 
+def _homeless(seen: Survey) -> Iterable[Finding]:
+    """Files of stale distributions outside the site directories: no package brings them."""
+    for (site, info), files in seen.homeless.items():
+        yield Finding(
+            kind="stale-files",
+            place=f"{site}/{info}",
+            detail=f"{_files(len(files))} outside the site directory, not kept: {_some(files)}",
+            advice="uninstall it if nothing needs them; else reinstall it alone",
+        )
+
+
 def _lock(
     snapshot: Snapshot,
     seen: Survey,
@@ -552,7 +563,8 @@ def _lock(
 ) -> Lock:
     loose, kept_trees = files
     unproved = sorted([*made.unproved, *_stranded(seen)], key=lambda u: (normalize(u.name), u.site))
-    findings = [*snapshot.findings, *made.findings, *_shadowed(seen), *machine.findings]
+    findings = [*snapshot.findings, *made.findings, *_shadowed(seen), *_homeless(seen)]
+    findings += machine.findings
     findings += [*_lost(seen), *_outside(snapshot, seen), *sources.findings(snapshot)]
     layers = {
         **layers_of(snapshot, seen),
@@ -620,6 +632,7 @@ OPEN = frozenset(
         "source-missing",
         "source-outside",
         "source-relative",
+        "stale-files",
         "unowned-library",
         "unreadable",
     }

@@ -198,3 +198,29 @@ def test_the_mark_of_virtualenv_comes_back_as_an_unowned_file() -> None:
     assert [entry.path for entry in seen.sites[0].loose] == ["pip-26.3.virtualenv"]
     same = survey(snapshot(dist("pip", "26.3", rows=[row("pip/__init__.py")])))
     assert seen.seen[0].tree == same.seen[0].tree
+
+
+def test_the_files_of_a_stale_one_are_not_lost() -> None:
+    """An upgrade that was not clean, or a name that no package can have: they are imported."""
+    info = "x-2.dist-info"
+    rows = [row("x.py"), row(f"{info}/METADATA"), row("x_old.py"), row("x/__pycache__/a.pyc")]
+    rows += [row("gone.py", None), Row("scripts", "x-tool", GOOD, 1, True, None)]
+    stale = dist(version="2", info=info, rows=[*rows, Row("data", "share/x", GOOD, 1, False, None)])
+    seen = survey(_venv(snapshot(dist(), stale, dist("not a name"))))
+    loose = {f"{site.kind}/{entry.path}" for site in seen.sites for entry in site.loose}
+    named = {"site/not a name.py", "site/not a name-1.dist-info/METADATA"}
+    assert loose == {"site/x_old.py", f"site/{info}/METADATA", "scripts/x-tool"} | named
+    assert seen.homeless == {(SITE, info): ["data/share/x"]}
+
+
+def test_programs_of_a_stale_one_are_kept_in_a_venv_alone() -> None:
+    stale = dist("x y", rows=[Row("scripts", "tool", GOOD, 1, True, None)])
+    seen = survey(snapshot(stale))
+    assert [site.kind for site in seen.sites] == ["site", "user"]
+    assert seen.homeless == {(SITE, "x y-1.dist-info"): ["scripts/tool"]}
+
+
+def _venv(shot: Snapshot) -> Snapshot:
+    facts = msgspec.structs.replace(shot.interpreter, venv=True, scripts="/v/bin")
+    sites = [msgspec.structs.replace(site, prefix="/v") for site in shot.sites]
+    return msgspec.structs.replace(shot, interpreter=facts, sites=sites)

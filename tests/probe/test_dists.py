@@ -117,6 +117,32 @@ def test_damaged_metadata(env: Environment) -> None:
     assert survey(snapshot).found == len(snapshot.dists) == 5
 
 
+def test_what_lies_behind_a_link_to_a_directory_is_not_the_distributions(
+    env: Environment, tmp_path: Path
+) -> None:
+    """The link comes back; files at the same place as well would be a lock that nobody builds."""
+    env.install("swapped", files={"swapped/__init__.py": b"1", "swapped/a/b.py": b"2"})
+    (env.site / "swapped").rename(tmp_path / "checkout")
+    (env.site / "swapped").symlink_to(tmp_path / "checkout")
+    env.install("inner", files={"inner/__init__.py": b"1"})
+    (env.site / "inner").rename(env.site / "inner_1")
+    (env.site / "inner").symlink_to("inner_1")
+    info = env.install("whole", files={"whole.py": b"1"})
+    info.rename(tmp_path / info.name)
+    info.symlink_to(tmp_path / info.name)
+    snapshot = env.snapshot()
+    places = ["swapped/__init__.py", "swapped/a/b.py", "inner/__init__.py"]
+    for path in places:
+        row = rows(next(d for d in snapshot.dists if path.startswith(d.name)))[f"site/{path}"]
+        assert (row.sha256, row.size) == (None, None), path
+    assert next(d for d in snapshot.dists if d.name == "whole").rows is None
+    assert {"swapped", "inner", info.name, "inner_1/__init__.py", "whole.py"} <= set(
+        loose(snapshot)
+    )
+    found = sorted(Path(f.place).name for f in snapshot.findings if f.kind == "linked-directory")
+    assert found == ["inner-1.0.dist-info", "swapped-1.0.dist-info", "whole-1.0.dist-info"]
+
+
 def test_links(env: Environment, tmp_path: Path) -> None:
     outside = tmp_path / "outside.py"
     outside.write_bytes(b"linked")

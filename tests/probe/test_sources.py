@@ -199,6 +199,17 @@ def test_links(env: Environment, project: Path) -> None:
     }
 
 
+def test_a_link_to_a_checkout_in_the_venv(env: Environment) -> None:
+    """As a rebuild has it: pip, too, checks out into ``src`` there."""
+    for place in ("src/one", "other/two"):
+        write(env.prefix, f"{place}/__init__.py")
+        (env.site / Path(place).name).symlink_to(env.prefix / place)
+    snapshot = env.snapshot()
+    assert [source.key for source in snapshot.sources] == ["one"]
+    links = {entry.path: entry.link for site in snapshot.sites for entry in site.loose}
+    assert links["one"] == "{envfreeze:source:one}"
+
+
 def test_a_directory_of_links(env: Environment, project: Path) -> None:
     farm = project / "build/__editable__.proj-1.0-py3-none-any"
     (farm / "proj").mkdir(parents=True)
