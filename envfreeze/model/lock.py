@@ -308,6 +308,8 @@ class SystemLayer(Kebab, frozen=True, kw_only=True):
     needs: list[Need] = []
     named: list[NamedPackage] = []
     unowned: UnownedFiles | None = None
+    library_path: list[str] = []
+    """Directories of LD_LIBRARY_PATH by which the environment's libraries were found, in order."""
     packages: list[SystemPackage] = []
     unproved: list[Unproved] = []
 
@@ -563,6 +565,13 @@ def _system_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]
             yield f"{ours}.needs[{index}]", "it is not a program and an absolute path"
     if system.unowned is not None:
         yield from _unowned_problems(system.unowned, f"{ours}.unowned")
+    for index, directory in enumerate(system.library_path):
+        yield from _entry_problems(directory, f"{ours}.library-path[{index}]")
+
+
+def _entry_problems(directory: str, place: str) -> Iterator[tuple[str, str]]:
+    if not _is_absolute(directory) or set(directory) & set(":;$"):
+        yield place, "it cannot be one entry of LD_LIBRARY_PATH"
 
 
 def _unowned_problems(unowned: UnownedFiles, place: str) -> Iterator[tuple[str, str]]:

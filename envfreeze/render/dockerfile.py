@@ -156,7 +156,7 @@ def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
             "unowned": machine.system.unowned is not None,
             "packages": lock.packages,
             "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
-            "environment": _environment(machine.environment | _python_path(lock)),
+            "environment": _environment(machine.environment | _paths(lock)),
             "labels": [(Quoted(name), dockerfile_string(text)) for name, text in labels.items()],
             "command": dockerfile_json([_command(facts.executable, scripts)]),
         },
@@ -289,9 +289,11 @@ def _command(executable: str, scripts: str) -> str:
     return str(path)
 
 
-def _python_path(lock: Lock) -> dict[str, str]:
+def _paths(lock: Lock) -> dict[str, str]:
+    """Where Python and the loader look besides, where the environment needs that."""
     text = lock.python_path({source.key: source.root for source in lock.machine.sources})
-    return {"PYTHONPATH": text} if text else {}
+    found = {"PYTHONPATH": text, "LD_LIBRARY_PATH": ":".join(lock.machine.system.library_path)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _environment(variables: dict[str, str]) -> list[tuple[Quoted, Quoted]]:

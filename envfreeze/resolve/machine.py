@@ -34,7 +34,7 @@ from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 __all__ = ["MachineLayers", "MachineMeans", "lock_machine", "lock_system", "read_base"]
 
 _NOTE = "system"
-_NOTE_VERSION = 3
+_NOTE_VERSION = 4
 APT_LISTS = "/var/lib/apt/lists"
 LOADER_INDEX = "/etc/ld.so.cache"
 
@@ -126,6 +126,7 @@ def lock_system(
         needs=system.needs,
         named=system.named,
         unowned=system.unowned,
+        library_path=system.library_path,
         packages=system.packages,
         unproved=system.unproved,
     )

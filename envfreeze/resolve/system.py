@@ -6,6 +6,7 @@ A package of dpkg is proved or packed; of rpm and apk it is identified; what nob
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -64,6 +65,7 @@ class System(msgspec.Struct, kw_only=True):
     named: list[NamedPackage] = []
     needs: list[Need] = []
     unowned: UnownedFiles | None = None
+    library_path: list[str] = []
     unproved: list[Unproved] = []
     findings: list[Finding] = []
     libraries: dict[str, str] = {}
@@ -106,7 +108,10 @@ class Locker:
         scan = self._scan(files, self._facts.base_executable)
         outside = [program for program in base.programs if program.real not in set(files)]
         looked_at = {*scan.system, *(program.real for program in outside)}
-        made = System(libraries=self._stamps(looked_at))
+        made = System(
+            libraries=self._stamps(looked_at),
+            library_path=_used(self._means.library_path, scan.found),
+        )
         made.findings = [_missing(n, users, self._dists) for n, users in scan.missing.items()]
         if base.database is None:
             made.needs = [Need(name=program.name, path=program.path) for program in outside]
@@ -214,6 +219,14 @@ class Locker:
         needed = database.closure([*roots.values(), *companions])
         made.named = [_named(package) for package in needed]
         made.findings.append(_named_only(database.kind, len(needed)))
+
+
+def _used(library_path: str, found: Iterable[str]) -> list[str]:
+    """The entries of LD_LIBRARY_PATH that libraries were found by; ``$`` has a meaning there."""
+    directories = {path.rpartition("/")[0].rstrip("/") for path in found}
+    entries = [entry.rstrip("/") for entry in re.split("[:;]", library_path)]
+    used = [e for e in entries if e in directories and "$" not in e and e.isprintable()]
+    return list(dict.fromkeys(used))
 
 
 def libraries(snapshot: Snapshot, seen: Survey) -> elf.LibraryScan:

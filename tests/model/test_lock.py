@@ -238,6 +238,14 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda d: _unowned(d, archive={"path": "../x", "size": 1, "hashes": {"sha256": "1" * 64}}),
         r"system\.unowned\.archive.*leads out",
     ),
+    "an entry of LD_LIBRARY_PATH that is two": (
+        lambda d: _ours(d)["system"].update({"library-path": ["/a:/b"]}),
+        r"system\.library-path\[0\]",
+    ),
+    "an entry of LD_LIBRARY_PATH that is relative": (
+        lambda d: _ours(d)["system"].update({"library-path": ["a"]}),
+        r"system\.library-path\[0\]",
+    ),
     "no wheel": (
         lambda d: d["packages"][0].update(wheels=[]),
         r"packages\[0\]: it must have either",

@@ -135,6 +135,12 @@ def test_unowned_libraries_are_made_known_to_the_loader() -> None:
         render(lock(layer=layer), OPTIONS)
 
 
+def test_libraries_that_were_found_by_a_variable_are_found_by_it_again() -> None:
+    layer = SystemLayer(kernel="Linux", machine="x86_64", library_path=["/srv/lib", "/opt/b lib"])
+    text = render(lock(layer=layer), OPTIONS)["Dockerfile"]
+    assert 'LD_LIBRARY_PATH="/srv/lib:/opt/b lib"' in text
+
+
 def test_system_files() -> None:
     packages = [deb("b", "1:2", depends=["c"]), deb("c", "3", arch="all", depends=["b", "gone"])]
     made = lock(system=packages, os_release={"ID": "debian", "VERSION_ID": "12", "X": "y"})

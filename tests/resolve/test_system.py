@@ -194,10 +194,12 @@ def test_without_packing_it_is_a_finding(recorded: Recorded) -> None:
 def test_the_library_path_of_the_target(recorded: Recorded) -> None:
     recorded.elf("/srv/lib/libfoo.so.1")
     recorded.elf(f"{SITE}/x.so", "libfoo.so.1")
-    assert recorded.lock(pack=True).system.unowned is None
-    made = recorded.lock(pack=True, library_path="/srv/lib").system.unowned
-    assert made is not None
-    assert [file.path for file in made.files] == ["srv/lib/libfoo.so.1"]
+    without = recorded.lock(pack=True).system
+    assert (without.unowned, without.library_path) == (None, [])
+    made = recorded.lock(pack=True, library_path="/none:/srv/lib/:$ORIGIN:/srv/lib").system
+    assert made.unowned is not None
+    assert [file.path for file in made.unowned.files] == ["srv/lib/libfoo.so.1"]
+    assert made.library_path == ["/srv/lib"]
 
 
 def test_who_needs_what_nobody_has(recorded: Recorded) -> None:
