@@ -128,6 +128,9 @@ def _packages(lock: Lock) -> Iterator[Line]:
             ]
         ),
     )
+    if lock.of_the_system:
+        manager = machine.system.manager or "the system"
+        yield "", f"{lock.of_the_system} of them brought by packages of {manager}"
     indexes = Counter(package.index for package in lock.packages if package.index)
     for index, count in indexes.most_common(4):
         yield "", f"{count} from {index}"

@@ -39,6 +39,10 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
         "  " + " · ".join(filter(None, [_python(facts), made, os_name, *_machine(machine)])),
         f"  {plural(captured.found, 'distribution')}   {_counts(captured)}".rstrip(),
     ]
+    if captured.lock.of_the_system:
+        manager = machine.system.manager or "the system"
+        count = captured.lock.of_the_system
+        lines.append(f"  {count} of them brought by packages of {manager}, their files kept")
     unowned = sum(len(site.files) for site in machine.loose)
     if unowned:
         kept = "packed" if all(site.archive is not None for site in machine.loose) else "NOT packed"
@@ -140,7 +144,9 @@ def _notable(captured: Captured) -> list[str]:
     packed = [
         package
         for package in [*lock.packages, *machine.shadowed]
-        if package.facts.proof == "packed" and not package.facts.editable
+        if package.facts.proof == "packed"
+        and not package.facts.editable
+        and package.facts.owner is None
     ]
     lines = [f"    packed    {package.name}: {package.facts.evidence}" for package in packed]
     # Why a package is packed has been said then; its findings in the lock say it file by file.

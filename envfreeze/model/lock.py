@@ -110,6 +110,8 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     site: str | None = None
     """The site directory it was found in, where that is not the interpreter's own ``purelib``
     (recorded, outside the identity)."""
+    owner: str | None = None
+    """The system package that brought it: ``dpkg python3-yaml 6.0-3+b2``."""
     installer: str | None = None
     requested: bool = False
     direct_url: str | None = None
@@ -218,6 +220,8 @@ class Loose(Kebab, frozen=True, kw_only=True):
     version: str
     site: str
     info: str
+    owner: str | None = None
+    """As :attr:`PackageFacts.owner`."""
 
 
 class SourceTree(Kebab, frozen=True, kw_only=True):
@@ -385,6 +389,14 @@ class Lock(Kebab, frozen=True, kw_only=True):
     def python_path(self, places: Mapping[str, str]) -> str:
         """PYTHONPATH, the source trees at *places* (by key); empty: it was not set."""
         return ":".join(pointers.placed_link(entry, places) for entry in self.machine.pythonpath)
+
+    @property
+    def of_the_system(self) -> int:
+        """How many distributions system packages brought."""
+        packages = [*self.packages, *self.machine.shadowed]
+        return sum(p.facts.owner is not None for p in packages) + sum(
+            loose.owner is not None for loose in self.machine.loose_dists
+        )
 
     def site_of(self, package: Package) -> str:
         """The site directory that *package* was found in."""

@@ -39,6 +39,7 @@ from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
 from envfreeze.probe import pointers
 from envfreeze.progress import Progress
 from envfreeze.resolve import origins, pack, patches, sources, trees
+from envfreeze.resolve.distowners import SystemDists
 from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
@@ -73,7 +74,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     trees.remember(items, means.cache)
     trees.remember_sources(snapshot.sources, means.cache)
     verdicts = _prove_edited(items, _prove(items, snapshot, means), snapshot, means)
-    made = _Packages(snapshot, means)
+    made = _Packages(snapshot, means, SystemDists(snapshot.dists))
     with means.progress.task("pack", len(items)) as advance:
         for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             made.add(item, verdict, shadowed=place >= len(seen.seen))
@@ -183,8 +184,9 @@ class Accepts:
 class _Packages:
     """Collects the packages of a lock and what had to be left out."""
 
-    def __init__(self, snapshot: Snapshot, means: Means) -> None:
+    def __init__(self, snapshot: Snapshot, means: Means, system: SystemDists) -> None:
         self._means = means
+        self.system = system
         self._facts = snapshot.interpreter
         spelt = sources.roots(snapshot)
         self.tracer = origins.Tracer(means.index.settings, means.cache, Accepts(snapshot))
@@ -299,6 +301,8 @@ class _Packages:
         name = pack.wheel_name(dist, self._facts)
         artifact = kept(self._means.cache, self._means.sidecar, sha256, name)
         evidence = f"rebuilt from the installed files: {printable(reason)}"
+        if owner := self.system.owner(dist):
+            evidence = f"brought by the system's {owner}: its installed files are kept"
         pointing = pack.pointing(dist, self._layouts[dist.site])
         if pointing or _is_editable(dist):
             evidence = "an editable install: its metadata, and what points at its source tree"
@@ -348,6 +352,7 @@ class _Packages:
             version=None if pack.is_version(dist.version) else dist.version,
             info=dist.info,
             site=None if dist.site == self._facts.purelib else dist.site,
+            owner=self.system.owner(dist),
             installer=dist.installer,
             requested=dist.requested,
             direct_url=self._direct_url(dist),
@@ -382,9 +387,15 @@ class _Packages:
 
     def _report(self, item: Seen) -> None:
         place = f"{item.dist.site}/{item.dist.info}"
+        edited, missing = list(item.edited), list(item.missing)
+        other = "not as its RECORD says"
+        if owner := self.system.owner(item.dist):
+            # Its RECORD is upstream's: what the system's packagers changed, they list themselves.
+            edited, missing = self.system.changed(item.dist, edited), []
+            other = f"not as {owner} has it"
         for kind, files, said in (
-            ("edited-files", item.edited, "not as its RECORD says"),
-            ("missing-files", item.missing, "in its RECORD but not on the disk"),
+            ("edited-files", edited, other),
+            ("missing-files", missing, "in its RECORD but not on the disk"),
         ):
             if files:
                 self.findings.append(
@@ -579,7 +590,13 @@ def _lock(
         and not any(finding.kind in OPEN for finding in findings)
     )
     loose_dists = [
-        Loose(name=d.name, version=d.version, site=d.site, info=d.info)
+        Loose(
+            name=d.name,
+            version=d.version,
+            site=d.site,
+            info=d.info,
+            owner=made.system.owner(d),
+        )
         for d in [*seen.loose_dists, *seen.in_sources]
     ]
     version = snapshot.interpreter.version.split(".")

@@ -58,7 +58,7 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
     """Keep *frozen*, unless another try could come out better: an index that was down, or a
     distribution that was packed because no wheel of it was found."""
     lock = frozen.lock
-    tried = any(p.facts.evidence.startswith("rebuilt") for p in lock.packages)
+    tried = any(p.facts.evidence.startswith(("rebuilt", "brought")) for p in lock.packages)
     open_question = not terms.offline and (tried or lock.machine.unproved)
     if fingerprint is None or frozen.problems or open_question:
         return
