@@ -481,15 +481,13 @@ def _without_credentials(direct_url: str | None) -> str | None:
     import json
 
     document = origins.document(direct_url)
-    url = document.get("url")
-    if not isinstance(url, str):
-        # Not what PEP 610 says: whatever it is, it carries no secret on.
-        bare = re.sub(r"(?<=:)(\\?/){2}[^\s\"']*@", "//", direct_url)
-        return re.sub(r"(//[^\s\"'?]*)\?[^\s\"']*", r"\1", bare)
-    stripped = origins.bare_url(url)
-    if stripped == url:
-        return direct_url
-    return json.dumps({**document, "url": stripped}, sort_keys=True)
+    with contextlib.suppress(RecursionError):
+        stripped = origins.bare(document)
+        if isinstance(document.get("url"), str):
+            return direct_url if stripped == document else json.dumps(stripped, sort_keys=True)
+    # Not what PEP 610 says: whatever it is, it carries no secret on.
+    bare = re.sub(r"(?<=:)(\\?/){2}[^\s\"']*@", "//", direct_url)
+    return re.sub(r"(//[^\s\"'?]*)\?[^\s\"']*", r"\1", bare)
 
 
 def _loose(site: Site, seen: Survey, means: Means, place: pack.Layout) -> LooseSite | None:

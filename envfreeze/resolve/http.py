@@ -95,19 +95,26 @@ class Answer:
 
 
 def strip_credentials(url: str) -> str:
-    """*url* as a lock may hold it: no userinfo, no signature or token in the query."""
+    """*url* as a lock may hold it: no userinfo, no signature or token in query or fragment."""
     try:
         parts = urlsplit(without_userinfo(url))
     except ValueError:
         return ""
-    parts = parts._replace(path=_PATH_TOKEN.sub("/", parts.path))
+    said = parts.fragment.split("&")
+    fragment = "&".join(pair for pair in said if not is_secret(pair.partition("=")[0]))
+    parts = parts._replace(path=_PATH_TOKEN.sub("/", parts.path), fragment=fragment)
     if not parts.query:
         return urlunsplit(parts)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(key, value) for key, value in pairs if not _SECRET.search(key)]
+    kept = [(key, value) for key, value in pairs if not is_secret(key)]
     if len(kept) == len(pairs):
         return urlunsplit(parts)
     return urlunsplit(parts._replace(query=urlencode(kept)))
+
+
+def is_secret(name: str) -> bool:
+    """Whether what is called *name* is a token, a password or a part of a signature."""
+    return _SECRET.search(name) is not None
 
 
 def is_secure(url: str, trusted_hosts: tuple[str, ...]) -> bool:

@@ -22,7 +22,7 @@ from envfreeze.model.identity import normalize
 from envfreeze.model.origin import FILES, VCS, Origin, OriginKind, origin_problem
 from envfreeze.model.snapshot import Dist, Finding
 from envfreeze.resolve.builtwheels import MAX_ENTRIES, BuiltWheel, BuiltWheels
-from envfreeze.resolve.http import Http, local_path, strip_credentials
+from envfreeze.resolve.http import Http, is_secret, local_path, strip_credentials
 from envfreeze.resolve.index import SDISTS, Candidate, Index, filename_of
 from envfreeze.resolve.pipconf import IndexSettings
 from envfreeze.resolve.wheels import Accepts, Prover, WheelProof, local_place
@@ -138,7 +138,8 @@ def _of_document(found: dict[str, Any], dist: Dist, evidence: str) -> Origin | N
     }
     if vcs is not None and vcs.get("vcs") in VCS:
         common |= {"kind": vcs["vcs"], "commit": _text(vcs.get("commit_id"))}
-        common["requested_revision"] = _text(vcs.get("requested_revision"))
+        revision = _text(vcs.get("requested_revision"))
+        common["requested_revision"] = revision and bare(revision)
     elif directory is not None and directory.get("editable") is not True:
         common["kind"] = "directory"
     elif archive is not None:
@@ -195,6 +196,19 @@ def bare_url(url: str) -> str:
         return strip_credentials(url)
     rest = strip_credentials(match[1] + match[3])
     return f"{match[1]}{match[2]}@{rest.removeprefix(match[1])}"
+
+
+def bare(value: Any) -> Any:
+    """A JSON document without its secrets: those in URLs, and what is called one.
+
+    :raises RecursionError: it is nested deeper than anybody's is.
+    """
+    if isinstance(value, str):
+        return bare_url(value) if "//" in value else value
+    if isinstance(value, dict):
+        named = ((key, each) for key, each in value.items() if not is_secret(key))
+        return {key: bare(each) for key, each in named}
+    return [bare(each) for each in value] if isinstance(value, list) else value
 
 
 # --- what else points to it -----------------------------------------------------------------

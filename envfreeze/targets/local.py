@@ -56,6 +56,8 @@ _DROP = frozenset(
 )
 """What would make the target's interpreter print, write, stop or run something of its own."""
 
+SAID = 250
+"""Characters from each end of a line that the target said instead of an answer."""
 ANSWER_WITHIN = 120.0
 """Seconds for a target to show that it is a Python; how long it then looks has no limit."""
 
@@ -123,6 +125,7 @@ def _active(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def _python_at(target: str, source: str = "") -> str:
     path = Path(target).expanduser()
     said = f"{source}={target}" if source else target
+    _check_link(path, said)
     if not path.exists():
         raise TargetError(
             f"{said}: no such file or directory",
@@ -144,10 +147,21 @@ def _python_at(target: str, source: str = "") -> str:
     }
     if versioned:
         return str(versioned[max(versioned)].absolute())
+    for name in ("bin/python", "bin/python3"):
+        _check_link(path / name, f"{said}: {name}")
     raise TargetError(
         f"{said} holds no Python: there is no bin/python in it",
         hint="Give the path of an interpreter, a venv or a prefix.",
     )
+
+
+def _check_link(path: Path, said: str) -> None:
+    """:raises TargetError: *path* is a link to nowhere, as in a venv whose base is gone."""
+    if path.is_symlink() and not path.exists():
+        raise TargetError(
+            f"{said} is a link to {os.path.realpath(path)}, which is not there",
+            hint="Bring that Python back, or let the link lead to another one of its version.",
+        )
 
 
 def _is_own(python: str) -> bool:
@@ -351,12 +365,19 @@ def _ask(
     try:
         return question.answer(output, target.python)
     except TargetError as error:
-        said = errors.decode("utf-8", "replace").strip().splitlines()[-3:]
+        # Some repeat all that they were asked.
+        said = [
+            _short(line) for line in errors.decode("utf-8", "replace").strip().splitlines()[-3:]
+        ]
         if said and not output.strip():
             raise TargetError(
                 f"{target.python} does not run (exit status {status}):\n" + "\n".join(said)
             ) from error
         raise
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= 2 * SAID else f"{line[:SAID]} ... {line[-SAID:]}"
 
 
 def _quiet(environ: Mapping[str, str]) -> dict[str, str]:

@@ -444,6 +444,20 @@ def test_tokens_in_direct_url(here: Setting, url: str, kept: str | None) -> None
         assert frozen.lock.machine.hermetic
 
 
+def test_tokens_elsewhere_in_direct_url(here: Setting) -> None:
+    """Not only its URL: what else has one, and what is called a password."""
+    vcs = {"vcs": "git", "commit_id": "a" * 40, "requested_revision": f"https://u:{TOKEN}@x"}
+    archive = {"hash": "x", "Password": TOKEN, "more": [f"ssh://{TOKEN}:{TOKEN}@x/y", 1, None]}
+    text = json.dumps({"url": "https://x/y", "vcs_info": vcs, "archive_info": archive})
+    envs.install(here.private("demo", {"demo.py": ""}), here.env, direct_url=text)
+    frozen = here.freeze(offline=True)
+    assert TOKEN not in model.dumps(frozen.lock)
+    stored = json.loads(package(frozen, "demo").facts.direct_url or "")
+    assert stored["archive_info"] == {"hash": "x", "more": ["ssh://x/y", 1, None]}
+    assert stored["vcs_info"] == {**vcs, "requested_revision": "https://x"}
+    assert "credentials" in kinds(frozen)
+
+
 @pytest.mark.parametrize("text", ["no json https://u:hunter2@x/y", "[1]", "{}", '{"url": 5}', ""])
 def test_direct_url_that_is_none(here: Setting, text: str) -> None:
     envs.install(here.private("demo", {"demo.py": ""}), here.env, direct_url=text)

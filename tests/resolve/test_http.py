@@ -303,6 +303,19 @@ def test_what_is_stripped(url, bare):
     assert redact(url + "#sha256=0") in {bare, ""}
 
 
+@pytest.mark.parametrize(
+    ("fragment", "kept"),
+    [
+        ("#sha256=0&token=hunter2", "#sha256=0"),
+        ("#access_token=hunter2", ""),
+        ("#egg=demo&subdirectory=a%20b", "#egg=demo&subdirectory=a%20b"),
+        ("#section", "#section"),
+    ],
+)
+def test_a_token_in_the_fragment(fragment, kept):
+    assert strip_credentials("https://x.example/a" + fragment) == "https://x.example/a" + kept
+
+
 # --- TLS, proxies --------------------------------------------------------------------------
 
 

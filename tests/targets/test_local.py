@@ -71,6 +71,24 @@ def test_a_path_that_is_none(place: str, said: str, tmp_path: Path) -> None:
         find(str(tmp_path / place), {})
 
 
+def test_a_venv_whose_base_is_gone(tmp_path: Path) -> None:
+    """It has a bin/python: to say that there is none would send people the wrong way."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to("python3")
+    (tmp_path / "bin/python3").symlink_to("/opt/gone/bin/python3.9")
+    with pytest.raises(TargetError, match=r"bin/python is a link to /opt/gone/bin/python3\.9, whi"):
+        find(str(tmp_path), {})
+    with pytest.raises(TargetError, match="a link to /opt/gone/bin/python3"):
+        find(str(tmp_path / "bin/python"), {})
+
+
+def test_what_repeats_the_question_is_cut_short(tmp_path: Path) -> None:
+    """``ls`` says the whole of the probe in its error."""
+    with pytest.raises(TargetError, match="does not run") as caught:
+        ask(script(tmp_path / "python", '#!/bin/sh\necho "no such file: $*" >&2; exit 2\n'))
+    assert len(str(caught.value)) < 2000
+
+
 def test_the_active_environment(env: Environment, tmp_path: Path) -> None:
     prefix = str(env.prefix)
     conda = script(tmp_path / "conda" / "bin" / "python", "").parent.parent
