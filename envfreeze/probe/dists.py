@@ -241,6 +241,9 @@ class SiteProbe(object):
         return sitepath.apart(self.machine.text(self.path + "/" + sitepath.APART) or "") is not None
 
     def _loose_other(self, result, path, full):
+        if stat.S_ISDIR(self.other[path].st_mode):
+            self.machine.find("unreadable", full, "a directory: what lies in it is not known")
+            return
         if not files.is_link(self.other[path]):
             detail = "a FIFO, socket or device: it has no content to keep"
             self.machine.find("unreadable", full, detail, "delete it")
@@ -412,6 +415,9 @@ class DistCheck(object):
         self.site.outside.append(full)
         try:
             st = os.stat(full)
+        except PermissionError:
+            row[3] = 0  # It is not known to be missing.
+            return row, full, None
         except (OSError, ValueError):
             st = None
         if st is None or not stat.S_ISREG(st.st_mode) or self._is_source(full):
