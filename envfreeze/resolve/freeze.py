@@ -375,9 +375,11 @@ class _Packages:
 
     def _report(self, item: Seen) -> None:
         place = f"{item.dist.site}/{item.dist.info}"
+        unread = _unreadable(item.dist)
+        missing = sorted(set(item.missing).difference(unread))
         for kind, files, said in (
             ("edited-files", item.edited, "not as its RECORD says"),
-            ("missing-files", item.missing, "in its RECORD but not on the disk"),
+            ("missing-files", missing, "in its RECORD but not on the disk"),
         ):
             if files:
                 self.findings.append(
@@ -388,7 +390,7 @@ class _Packages:
                         advice="kept as they are on the disk",
                     )
                 )
-        if unread := _unreadable(item.dist):
+        if unread:
             self.findings.append(
                 Finding(
                     kind="unreadable",
