@@ -11,7 +11,7 @@ from . import files, metadata, sitepath
 from .machine import is_utf8
 
 # Part of every fingerprint: raise it when what is remembered changes its meaning.
-MEMORY = 3
+MEMORY = 4
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -256,7 +256,7 @@ class SiteProbe(object):
         if not os.path.exists(full):
             self.machine.find("dangling-link", full, "points at %s" % link, "delete it")
         elif is_utf8(link):
-            result.append([path, None, 0, False, link])
+            result.append([path, None, 0, False, files.portable(link, full, self.path)])
         else:
             self.machine.find("not-utf8", full, "what it points at cannot be written down")
 

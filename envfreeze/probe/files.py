@@ -315,6 +315,14 @@ def is_link(st):
     return stat.S_ISLNK(st.st_mode)
 
 
+def portable(link, full, directory):
+    """The text of the link at *full*, relative where it leads to below *directory*: that is
+    elsewhere in a rebuild, and an absolute path would lead back to what was captured."""
+    if not os.path.normpath(link).startswith(directory.rstrip("/") + "/"):
+        return link
+    return os.path.relpath(link, os.path.dirname(full))
+
+
 def is_executable(st):
     return bool(st.st_mode & 0o111)
 

@@ -394,6 +394,20 @@ def test_the_whole_file_system_is_nobodys_data() -> None:
     assert roots.place("../../../bin/x")[:2] == ("scripts", "x")
 
 
+def test_a_link_within_the_environment_leads_there_after_a_rebuild(env: Environment) -> None:
+    env.install("real", files={"real/__init__.py": b"1", "deep/er/a.py": b"1"})
+    (env.site / "alias").symlink_to(env.site / "real")
+    (env.site / "deep/er/up").symlink_to(env.site / "real/__init__.py")
+    (env.site / "out").symlink_to("/etc/hostname")
+    (env.prefix / "bin/tool").write_text("")
+    (env.prefix / "bin/also").symlink_to(env.prefix / "bin/tool")
+    snapshot = env.snapshot()
+    links = {e.path: e.link for site in snapshot.sites for e in site.loose if e.link}
+    up = "../../real/__init__.py"
+    assert links == {"alias": "real", "deep/er/up": up, "out": "/etc/hostname", "also": "tool"}
+    assert snapshot.sources == []
+
+
 @contextlib.contextmanager
 def by_nobody(top: Path) -> Iterator[None]:
     """Root reads everything: the rest happens as a user who does not."""
