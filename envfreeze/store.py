@@ -397,7 +397,8 @@ class Sidecar:
                 raise ArtifactError(
                     f"{artifact.filename} is damaged in the cache ({source})\n"
                     f"expected sha256 {artifact.sha256}\n     got sha256 {writer.sha256}",
-                    hint="It was removed from there; run the same command again.",
+                    hint="It was removed from there. Look for more with: envfreeze cache verify\n"
+                    "Then run the same command again.",
                 )
 
     def sweep(self, lock: Lock) -> None:

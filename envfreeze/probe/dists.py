@@ -11,7 +11,7 @@ from . import files, metadata, sitepath
 from .machine import is_utf8
 
 # Part of every fingerprint: raise it when what is remembered changes its meaning.
-MEMORY = 3
+MEMORY = 4
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -241,6 +241,9 @@ class SiteProbe(object):
         return sitepath.apart(self.machine.text(self.path + "/" + sitepath.APART) or "") is not None
 
     def _loose_other(self, result, path, full):
+        if stat.S_ISDIR(self.other[path].st_mode):
+            self.machine.find("unreadable", full, "a directory: what lies in it is not known")
+            return
         if not files.is_link(self.other[path]):
             detail = "a FIFO, socket or device: it has no content to keep"
             self.machine.find("unreadable", full, detail, "delete it")
@@ -253,7 +256,7 @@ class SiteProbe(object):
         if not os.path.exists(full):
             self.machine.find("dangling-link", full, "points at %s" % link, "delete it")
         elif is_utf8(link):
-            result.append([path, None, 0, False, link])
+            result.append([path, None, 0, False, files.portable(link, full, self.path)])
         else:
             self.machine.find("not-utf8", full, "what it points at cannot be written down")
 
@@ -412,6 +415,9 @@ class DistCheck(object):
         self.site.outside.append(full)
         try:
             st = os.stat(full)
+        except PermissionError:
+            row[3] = 0  # It is not known to be missing.
+            return row, full, None
         except (OSError, ValueError):
             st = None
         if st is None or not stat.S_ISREG(st.st_mode) or self._is_source(full):

@@ -45,8 +45,9 @@ _PYTHON = re.compile(rb"/(?:python|pypy)[0-9.a-z]*(?=[\s\"']|$)")
 def walk(top):
     """``(regular, other)`` files below *top*, each ``{relative path: Stat}`` by lstat.
 
-    No ``__pycache__``, no link followed. *other*: links, FIFOs, sockets, devices. The order is
-    the same each time, whether copies of this process help or not.
+    No ``__pycache__``, no link followed. *other*: links, FIFOs, sockets, devices, and directories
+    that cannot be read. The order is the same each time, whether copies of this process help or
+    not.
     """
     regular, other = {}, {}  # type: dict, dict
     pending = [""]
@@ -95,7 +96,8 @@ def _enter(top, prefix, pending, found):
             if _BY_DESCRIPTOR:  # The kernel then looks up a name for each file, not a path.
                 place = descriptor = os.open(place, _DIRECTORY)
             entries = os.scandir(place)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            _refused(top, prefix, other, error)
             return
         with entries:
             for entry in entries:
@@ -107,11 +109,20 @@ def _enter(top, prefix, pending, found):
                         other[prefix + name] = _STAMP(entry.stat(follow_symlinks=False))
                     elif name != "__pycache__":
                         pending.append(prefix + name + "/")
-                except OSError:
-                    continue
+                except OSError as error:
+                    _refused(top, prefix, other, error)
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _refused(top, prefix, other, error):
+    """Note the directory that could not be read; one that is gone by now was not there."""
+    if prefix and not isinstance(error, FileNotFoundError):
+        try:
+            other[prefix[:-1]] = _STAMP(os.lstat(top + "/" + prefix[:-1]))
+        except (OSError, ValueError):
+            pass
 
 
 def stamps(stats):
@@ -302,6 +313,14 @@ def _after_trampoline(data, interpreters):
 
 def is_link(st):
     return stat.S_ISLNK(st.st_mode)
+
+
+def portable(link, full, directory):
+    """The text of the link at *full*, relative where it leads to below *directory*: that is
+    elsewhere in a rebuild, and an absolute path would lead back to what was captured."""
+    if not os.path.normpath(link).startswith(directory.rstrip("/") + "/"):
+        return link
+    return os.path.relpath(link, os.path.dirname(full))
 
 
 def is_executable(st):

@@ -74,7 +74,7 @@ class Scripts(object):
         if not os.path.exists(full):
             self.machine.find("dangling-link", full, "points at %s" % link, "delete it")
         elif is_utf8(link):
-            return [name, None, 0, False, link]
+            return [name, None, 0, False, files.portable(link, full, self.directory)]
         else:
             self.machine.find("not-utf8", full, "what it points at cannot be written down")
         return None

@@ -10,7 +10,7 @@ import os
 
 from . import files, sitepath
 
-VERSION = 3
+VERSION = 4
 # Read besides the site directories; see system.py.
 SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
 

@@ -387,7 +387,8 @@ class _Packages:
 
     def _report(self, item: Seen) -> None:
         place = f"{item.dist.site}/{item.dist.info}"
-        edited, missing = list(item.edited), list(item.missing)
+        unread = _unreadable(item.dist)
+        edited, missing = list(item.edited), sorted(set(item.missing).difference(unread))
         other = "not as its RECORD says"
         if owner := self.system.owner(item.dist):
             # Its RECORD is upstream's: what the system's packagers changed, they list themselves.
@@ -406,7 +407,7 @@ class _Packages:
                         advice="kept as they are on the disk",
                     )
                 )
-        if unread := _unreadable(item.dist):
+        if unread:
             self.findings.append(
                 Finding(
                     kind="unreadable",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import socket
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from envfreeze.model.snapshot import Dist, Row, Snapshot
 from envfreeze.model.survey import survey
-from envfreeze.probe.dists import Roots
+from envfreeze.probe.dists import Roots, SiteProbe
+from envfreeze.probe.files import Hasher, walk
+from envfreeze.probe.machine import Machine
 from tests.support.environments import Environment, claim, install
 from tests.support.pythons import newest, parameters
 
@@ -388,3 +392,59 @@ def test_the_whole_file_system_is_nobodys_data() -> None:
     roots = Roots("/lib/python3/dist-packages", "/", None)
     assert roots.place("/etc/shadow")[0] == "outside"
     assert roots.place("../../../bin/x")[:2] == ("scripts", "x")
+
+
+def test_a_link_within_the_environment_leads_there_after_a_rebuild(env: Environment) -> None:
+    env.install("real", files={"real/__init__.py": b"1", "deep/er/a.py": b"1"})
+    (env.site / "alias").symlink_to(env.site / "real")
+    (env.site / "deep/er/up").symlink_to(env.site / "real/__init__.py")
+    (env.site / "out").symlink_to("/etc/hostname")
+    (env.prefix / "bin/tool").write_text("")
+    (env.prefix / "bin/also").symlink_to(env.prefix / "bin/tool")
+    snapshot = env.snapshot()
+    links = {e.path: e.link for site in snapshot.sites for e in site.loose if e.link}
+    up = "../../real/__init__.py"
+    assert links == {"alias": "real", "deep/er/up": up, "out": "/etc/hostname", "also": "tool"}
+    assert snapshot.sources == []
+
+
+@contextlib.contextmanager
+def by_nobody(top: Path) -> Iterator[None]:
+    """Root reads everything: the rest happens as a user who does not."""
+    above = [place for place in (*top.parents, top) if not place.stat().st_mode & 0o001]
+    modes = [(place, place.stat().st_mode) for place in above if os.geteuid() == 0]
+    for place, mode in modes:
+        place.chmod(mode | 0o055)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+        for place, mode in modes:
+            place.chmod(mode)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_directories_that_cannot_be_read_are_named(tmp_path: Path, mode: int) -> None:
+    """What lies in them is not known: it is not missing."""
+    if mode == 0o444 and os.geteuid() != 0:
+        pytest.skip("its owner may enter it")
+    install(tmp_path, "closed", files={"closed/a.py": b"1"})
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/mine.py").write_text("1")
+    for name in ("closed", "private"):
+        (tmp_path / name).chmod(mode)
+    machine = Machine()
+    try:
+        with by_nobody(tmp_path):
+            probe = SiteProbe(machine, Hasher(frozenset()), Roots(str(tmp_path), None, None))
+            (dist,) = probe.dists(walk(str(tmp_path)))
+            probe.loose()
+    finally:
+        for name in ("closed", "private"):
+            (tmp_path / name).chmod(0o755)
+    named = {finding["place"] for finding in machine.findings if finding["kind"] == "unreadable"}
+    assert named == {f"{tmp_path}/closed", f"{tmp_path}/private"}
+    row = next(row for row in dist["rows"] if row[1] == "closed/a.py")
+    assert (row[2], row[3]) == (None, 0)

@@ -517,6 +517,7 @@ def test_files_that_nobody_could_read(here: Setting) -> None:
     unreadable = [f for f in frozen.lock.machine.findings if f.kind == "unreadable"]
     assert [f.place.rpartition("/")[2] for f in unreadable] == ["demo-1.0.dist-info", "loose.txt"]
     assert "site/secret.py" in unreadable[0].detail
+    assert "missing-files" not in kinds(frozen), "it is there, and only unread"
     assert not frozen.lock.machine.hermetic
 
 
