@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +80,11 @@ def test_the_platform(tmp_path: Path, name: str) -> None:
     assert accelerator.facts(Machine(root=str(tmp_path), environ={}), [], False)["platform"] == name
 
 
-def test_this_machine_in_a_short_time() -> None:
+def test_a_look_at_this_machine_leaves_no_trace() -> None:
     sites = [(path, files.walk(path)[0]) for path in sys.path if path.endswith("site-packages")]
     before = set(Path("/dev").glob("nvidia*"))
-    accelerator.facts(Machine(), sites)  # Modules that are imported on the way are, now.
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        found = accelerator.facts(Machine(), sites)
-        times.append(time.process_time() - start)
-    told = msgspec.convert(found, Accelerator)
+    told = msgspec.convert(accelerator.facts(Machine(), sites), Accelerator)
     if told.driver.state == "none":
-        assert min(times) < 0.06
         assert set(Path("/dev").glob("nvidia*")) == before
 
 

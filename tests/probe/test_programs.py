@@ -32,7 +32,7 @@ def test_a_signal() -> None:
 def test_the_time_is_limited(script: str) -> None:
     start = time.monotonic()
     assert ask(script, 0.3) == (None, b"", "it did not answer within 0.3 s")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 30
 
 
 def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
@@ -48,12 +48,14 @@ def test_the_output_is_limited() -> None:
     assert (status, problem) == (None, "it says too much")
 
 
-def test_it_runs_while_others_work() -> None:
-    program = programs.Program(["/bin/sh", "-c", "sleep 0.3; echo x"], {}, 5)
-    time.sleep(0.4)
-    start = time.monotonic()
+def test_it_runs_while_others_work(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    program = programs.Program(["/bin/sh", "-c", f"echo > {mark}; echo x"], {}, 60)
+    end = time.monotonic() + 50
+    while not mark.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert mark.exists(), "it does not wait to be asked for its answer"
     assert program.answer()[:2] == (0, b"x\n")
-    assert time.monotonic() - start < 0.25
 
 
 @pytest.mark.parametrize("path", ["/gone/program", "", "a\0b", "/etc"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import msgspec
@@ -248,9 +247,7 @@ def test_an_interpreter_of_this_machine(version: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     found = stdlib.examine(facts, None, Root(), cache)
     assert found.digest is not None
-    started = time.perf_counter()
     assert stdlib.examine(facts, None, Root(), cache) == found
-    assert time.perf_counter() - started < 1
 
 
 def test_the_systems_interpreter_is_as_its_debs_brought_it(tmp_path: Path) -> None:
