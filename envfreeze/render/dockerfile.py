@@ -87,6 +87,19 @@ def split_base(base: str) -> tuple[str, str]:
     return base.partition("@")[0], match["digest"]
 
 
+def check_tag(tag: str) -> str:
+    """*tag*, if it can be an image's name.
+
+    :raises UsageError: it cannot.
+    """
+    if not _TAG.fullmatch(tag):
+        raise UsageError(
+            f"--tag {tag!r} is not an image name",
+            hint="Lower-case letters, digits and . _ - / are allowed, and a :TAG at the end.",
+        )
+    return tag
+
+
 def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
     """The files of the build context that are text, by path relative to it.
 
@@ -206,15 +219,10 @@ def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
 
 
 def _readme(lock: Lock, options: DockerOptions) -> str:
-    if not _TAG.fullmatch(options.tag):
-        raise UsageError(
-            f"--tag {options.tag!r} is not an image name",
-            hint="Lower-case letters, digits and . _ - / are allowed, and a :TAG at the end.",
-        )
     values = {
         "id": Quoted(_hex(lock.machine.id, "the environment's id")),
         "base": Quoted(options.base),
-        "tag": Quoted(shlex.quote(options.tag)),
+        "tag": Quoted(shlex.quote(check_tag(options.tag))),
     }
     return _fill("docker-README.md.j2", options, values)
 
