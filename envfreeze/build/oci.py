@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from envfreeze.build import ociarchive, ocilayers, place, tree
+from envfreeze.build import ociarchive, ocidebs, ocilayers, place, tree
 from envfreeze.build.ociarchive import Written, layer_blob
 from envfreeze.build.ocibase import BaseTree, look
+from envfreeze.build.ocidebs import Additions
 from envfreeze.build.ocilayers import Layer, Maker, Part, Put
 from envfreeze.errors import ArtifactError, LockError
 from envfreeze.model.lock import Lock, Package
@@ -55,7 +56,8 @@ def build(plan: Plan, progress: Progress) -> Written:
     dockerfile.check_held(plan.lock)
     with progress.task("base"):
         below = look(plan.base, plan.cache)
-    layers = _layers(plan, below, progress)
+        system = ocidebs.plan(plan.lock, below, plan.artifacts)
+    layers = _layers(_Making(plan, below, system), progress)
     config = imageconfig.render(
         plan.lock,
         plan.base.config,
@@ -73,14 +75,13 @@ def build(plan: Plan, progress: Progress) -> Written:
         return ociarchive.write(plan.into, content, tree.EPOCH)
 
 
-def _layers(plan: Plan, below: BaseTree, progress: Progress) -> list[Layer]:
+def _layers(making: _Making, progress: Progress) -> list[Layer]:
     """The layers; all distributions in one where two of them have a file in the same place, since
     then it is the lock's order that says which one stays."""
-    making = _Making(plan, below)
     for groups in (ocilayers.groups(making.tree.packages), None):
         parts = making.parts(groups)
         with progress.task("layers", len(parts)) as advance:
-            layers = Maker(plan.cache, below, tree.EPOCH).all(parts, advance)
+            layers = making.maker.all(parts, advance)
         if ocilayers.check_together(layers):
             break
     return layers
@@ -89,10 +90,12 @@ def _layers(plan: Plan, below: BaseTree, progress: Progress) -> list[Layer]:
 class _Making:
     """The parts of one build."""
 
-    def __init__(self, plan: Plan, below: BaseTree) -> None:
+    def __init__(self, plan: Plan, below: BaseTree, system: Additions | None) -> None:
         self._plan = plan
         self._lock = plan.lock
         self._below = below
+        self._system = system
+        self.maker = Maker(plan.cache, below, tree.EPOCH)
         self.tree = tree.Tree(plan.lock, plan.artifacts)
 
     def parts(self, groups: list[list[Package]] | None) -> list[Part]:
@@ -101,7 +104,9 @@ class _Making:
         :param groups: None: everything of the environment in one.
         """
         archive = self._lock.machine.interpreter.archive
-        found = [] if archive is None else [self._interpreter(archive.sha256)]
+        found = [] if self._system is None else [self._debs(self._system)]
+        if archive is not None:
+            found.append(self._interpreter(archive.sha256))
         if groups is None:
             found.append(self._whole())
         else:
@@ -150,6 +155,10 @@ class _Making:
     def _outside(self) -> list[object]:
         machine = self._lock.machine
         return [machine.interpreter.facts, machine.loose, machine.sources]
+
+    def _debs(self, system: Additions) -> Part:
+        values = [*self._plan.base.diff_ids, *system.key]
+        return self._part("system packages", [_EVERYTHING], system.put, *values)
 
     def _interpreter(self, sha256: str) -> Part:
         path = self._plan.artifacts[sha256]

@@ -20,6 +20,8 @@ from typing import IO, cast
 
 import msgspec
 
+from envfreeze.build import place
+from envfreeze.build.tree import EPOCH
 from envfreeze.errors import ArtifactError, LockError
 from envfreeze.resolve import tars
 from envfreeze.resolve.ociimage import Blob, Image
@@ -30,16 +32,22 @@ _LIMIT = 1 << 30
 _MAX_LINKS = 40
 """What Linux follows before it gives up (path_resolution(7))."""
 _KEPT_SIZE = 64 << 20
-_KEPT = ("/etc/os-release", "/usr/lib/os-release", "/var/lib/dpkg/")
+_KEPT = (
+    "/etc/dpkg/",
+    "/etc/ld.so.cache",
+    "/etc/os-release",
+    "/usr/lib/os-release",
+    "/var/lib/dpkg/",
+)
 
 
 class Directory(msgspec.Struct, frozen=True, array_like=True):
-    """A directory as a tar describes it; the time is in seconds since 1970."""
+    """A directory: what programs may do in it. Its time is left out, or a layer would be another
+    one for each release of the base."""
 
     mode: int
     uid: int
     gid: int
-    mtime: int
 
 
 class BaseTree(msgspec.Struct):
@@ -83,17 +91,20 @@ class BaseTree(msgspec.Struct):
         found = self.directories.get(directory)
         if found is None:
             return None
-        member = tarfile.TarInfo(directory.lstrip("/"))
-        member.type = tarfile.DIRTYPE
-        member.mode, member.uid, member.gid, member.mtime = msgspec.structs.astuple(found)
+        member = place.new_directory(directory.lstrip("/"), EPOCH)
+        member.mode, member.uid, member.gid = found.mode, found.uid, found.gid
         return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
     def text(self, path: str) -> str:
         """A file that was kept; empty: there is none."""
+        return self.data(path).decode("utf-8", "surrogateescape")
+
+    def data(self, path: str) -> bytes:
+        """The same, as it is."""
         real = self.real(posixpath.dirname(path)).rstrip("/") + "/" + posixpath.basename(path)
         with contextlib.suppress(LockError):
             real = self.real(real)
-        return self.kept.get(real, b"").decode("utf-8", "surrogateescape")
+        return self.kept.get(real, b"")
 
     def digest(self, roots: Iterable[str]) -> str:
         """sha256 over what is there above, at and below *roots*: what a layer depends on."""
@@ -131,7 +142,7 @@ def look(image: Image, cache: Cache) -> BaseTree:
 
     :raises ArtifactError: a layer cannot be read, or is not what its digests say.
     """
-    key = hashlib.sha256("\n".join(["1", *image.diff_ids]).encode()).hexdigest()
+    key = hashlib.sha256("\n".join(["3", *image.diff_ids]).encode()).hexdigest()
     note = cache.read_note(_KIND, key)
     if note is not None:
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, UnicodeError):
@@ -212,8 +223,7 @@ class _Above:
         tree.kept.pop(path, None)
         self._own.add(path)
         if member.isdir():
-            mtime = max(0, int(member.mtime))
-            tree.directories[path] = Directory(member.mode, member.uid, member.gid, mtime)
+            tree.directories[path] = Directory(member.mode, member.uid, member.gid)
         elif member.issym():
             tree.links[path] = member.linkname
         else:
@@ -223,10 +233,10 @@ class _Above:
 
     def _hide(self, path: str, *, itself: bool) -> None:
         head = path.rstrip("/") + "/"
-        for place in (self._tree.directories, self._tree.links, self._tree.kept):
-            for each in [one for one in place if _hidden(one, path, head, itself)]:
+        for known in (self._tree.directories, self._tree.links, self._tree.kept):
+            for each in [one for one in known if _hidden(one, path, head, itself)]:
                 if each not in self._own:
-                    del place[each]
+                    del known[each]
         gone = {one for one in self._tree.files if _hidden(one, path, head, itself)}
         self._tree.files -= gone - self._own
 

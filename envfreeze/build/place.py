@@ -235,8 +235,7 @@ class TarSink:
 
     def add(self, member: tarfile.TarInfo, content: IO[bytes] | None) -> tuple[str, int]:
         """A member as it is, but for its place; directories above it come first."""
-        path = "/" + member.name
-        own = self._member(path)
+        own = self._member("/" + member.name.lstrip("/"))
         member.name = own.name
         if content is None:
             self._header(member)
@@ -244,6 +243,13 @@ class TarSink:
             return "", 0
         self.files.add(f"/{member.name}")
         return self._put(member, member.size, _blocks(content))
+
+    def delete(self, path: str) -> None:
+        """Say that a file of the layers below is gone (a whiteout: OCI ``layer.md``)."""
+        member = self._member(path)
+        directory, _, name = member.name.rpartition("/")
+        member.name = f"{directory}/.wh.{name}".lstrip("/")
+        self._header(member)
 
     def link(self, path: str, target: str) -> None:
         member = self._member(path)
