@@ -40,7 +40,9 @@ _NOTHING = re.compile(
     r"|if \[ \"\$1\" = \"?configure\"? \]; then\s+ldconfig\s+fi\s*)*"
 )
 """A script that does nothing, or what is done here anyway."""
-_RECORDS = frozenset({"control", "conffiles.new"})
+_DPKGS = frozenset({"Status", "Config-Version", "Conffiles"})
+"""Fields that dpkg writes, not a package."""
+_RECORDS = frozenset({"control", "list"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,21 +93,27 @@ class Additions:
             sink.put(path, io.BytesIO(data), executable=executable)
 
     def _gone(self) -> set[str]:
-        """Files of the replaced versions that the new ones do not have."""
+        """Files of the replaced versions that nobody has any more. Directories stay, and so do the
+        links that stand for one (merged /usr)."""
         below = self.below
+        replaced = [deb.old for deb in self.debs if deb.old is not None]
+        if not replaced:
+            return set()
+        heads = tuple(f"{ADMIN}/info/{_stem_in(below, old)}." for old in replaced)
         kept = {_real(below, path) for deb in self.debs for path in deb.listed}
-        found: set[str] = set()
-        for deb in self.debs:
-            if deb.old is None:
-                continue
-            for path in _list_of(below, deb.old):
-                real = _real(below, path)
-                if real in below.files or real in below.links:
-                    found.add(real)
-            stem = _stem_in(below, deb.old)
-            head = f"{ADMIN}/info/{stem}."
-            found |= {path for path in below.kept if path.startswith(head)}
-        return found - kept - self._records().keys()
+        for name in below.kept:
+            lists = name.startswith(f"{ADMIN}/info/") and name.endswith(".list")
+            if lists and not name.startswith(heads):
+                kept |= {_real(below, path) for path in _lines(below.text(name))}
+        listed = {_real(below, path) for old in replaced for path in _list_of(below, old)}
+        found = {
+            path
+            for path in listed
+            if path in below.files
+            or (path in below.links and below.real(path) not in below.directories)
+        }
+        records = {path for path in below.kept if path.startswith(heads)}
+        return (found - kept) | (records - self._records().keys())
 
     def _records(self) -> dict[str, tuple[bytes, bool]]:
         """What dpkg knows of them, and the loader's cache: path to bytes, and whether it runs."""
@@ -415,13 +423,19 @@ def _stem_in(below: BaseTree, package: Installed) -> str:
 
 def _list_of(below: BaseTree, package: Installed) -> list[str]:
     text = below.text(f"{ADMIN}/info/{_stem_in(below, package)}.list")
+    return _lines(text)
+
+
+def _lines(text: str) -> list[str]:
+    """The paths of a list of dpkg's."""
     return [line for line in text.split("\n") if line.startswith("/") and line != "/."]
 
 
 def _stanza(deb: Deb) -> str:
     """The package's entry in dpkg's status, its fields as it names them."""
     lines = []
-    for name, value in deb.fields.items():
+    kept = {name: value for name, value in deb.fields.items() if name not in _DPKGS}
+    for name, value in kept.items():
         lines.append(f"{name}: {value}")
         if name == "Package":
             lines.append("Status: install ok installed")

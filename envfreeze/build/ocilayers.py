@@ -81,6 +81,7 @@ def groups(packages: Sequence[Package]) -> list[list[Package]]:
     out. Small ones are spread by their names."""
     by_size = sorted(packages, key=lambda p: (-p.artifact.size, p.name, p.facts.info))
     large = [p for p in by_size if p.artifact.size >= LARGE][:MOST]
+    large.sort(key=lambda p: (p.name, p.facts.info))
     alone = {id(package) for package in large}
     small = [package for package in packages if id(package) not in alone]
     count = BUCKETS if sum(package.artifact.size for package in small) > _FEW else 1
