@@ -57,6 +57,8 @@ class Deb:
     """What the base has in its place, in another version."""
     listed: list[str] = field(default_factory=list)
     """Its paths as dpkg lists them."""
+    files: set[str] = field(default_factory=set)
+    """Its files and links, the links of the base followed."""
     conffiles: dict[str, str] = field(default_factory=dict)
     """Path to md5."""
     libraries: dict[str, str] = field(default_factory=dict)
@@ -85,35 +87,43 @@ class Additions:
         for deb in self.debs:
             for member, content in _members(deb.path):
                 _put_member(sink, self.below, member, content)
-        gone = self._gone()
-        for path in sorted(gone):
-            sink.delete(path)
         records = self._records()
+        heads = self._old_records()
+        old = {path for path in self.below.kept if heads and path.startswith(heads)}
+        for path in sorted(self._gone_files() | (old - records.keys())):
+            sink.delete(path)
         for path, (data, executable) in sorted(records.items()):
             sink.put(path, io.BytesIO(data), executable=executable)
 
-    def _gone(self) -> set[str]:
+    def _gone_files(self) -> set[str]:
         """Files of the replaced versions that nobody has any more. Directories stay, and so do the
         links that stand for one (merged /usr)."""
         below = self.below
-        replaced = [deb.old for deb in self.debs if deb.old is not None]
-        if not replaced:
+        heads = self._old_records()
+        if not heads:
             return set()
-        heads = tuple(f"{ADMIN}/info/{_stem_in(below, old)}." for old in replaced)
-        kept = {_real(below, path) for deb in self.debs for path in deb.listed}
+        kept = {path for deb in self.debs for path in deb.files}
         for name in below.kept:
             lists = name.startswith(f"{ADMIN}/info/") and name.endswith(".list")
             if lists and not name.startswith(heads):
                 kept |= {_real(below, path) for path in _lines(below.text(name))}
-        listed = {_real(below, path) for old in replaced for path in _list_of(below, old)}
-        found = {
+        listed = {
+            _real(below, path)
+            for deb in self.debs
+            if deb.old is not None
+            for path in _list_of(below, deb.old)
+        }
+        return {
             path
-            for path in listed
+            for path in listed - kept
             if path in below.files
             or (path in below.links and below.real(path) not in below.directories)
         }
-        records = {path for path in below.kept if path.startswith(heads)}
-        return (found - kept) | (records - self._records().keys())
+
+    def _old_records(self) -> tuple[str, ...]:
+        """How the names of the base's records of the replaced versions begin."""
+        replaced = [deb.old for deb in self.debs if deb.old is not None]
+        return tuple(f"{ADMIN}/info/{_stem_in(self.below, old)}." for old in replaced)
 
     def _records(self) -> dict[str, tuple[bytes, bool]]:
         """What dpkg knows of them, and the loader's cache: path to bytes, and whether it runs."""
@@ -158,13 +168,13 @@ class Additions:
         for deb in self.debs:
             for path, soname in deb.libraries.items():
                 directory = spelt.get(posixpath.dirname(path))
-                if directory is not None:
-                    new.add(ldcache.Entry(soname, f"{directory}/{soname}", flags.copy().pop()))
-        names = {_real(self.below, path) for deb in self.debs for path in deb.listed}
-        old = {
-            _real(self.below, p) for d in self.debs if d.old for p in _list_of(self.below, d.old)
-        }
-        kept = [e for e in entries if _real(self.below, e.path) not in old - names]
+                if directory is None:
+                    continue  # One that no program finds by its name alone.
+                if f"{posixpath.dirname(path)}/{soname}" not in deb.files:
+                    raise ldcache.CacheError(f"{path} is not there as {soname}, its own name")
+                new.add(ldcache.Entry(soname, f"{directory}/{soname}", min(flags)))
+        gone = self._gone_files()
+        kept = [entry for entry in entries if _real(self.below, entry.path) not in gone]
         return ldcache.render([*kept, *new])
 
 
@@ -194,7 +204,7 @@ def plan(lock: Lock, below: BaseTree, artifacts: Mapping[str, Path]) -> Addition
         for deb in debs
         for why in _problems(deb, below)
     ]
-    problems += [f"  {line}" for line in _relations(have, debs)]
+    problems += [f"  {line}" for line in (*_shared(debs), *_relations(have, debs))]
     if problems:
         raise UsageError(
             "the base lacks system packages of the lock that cannot be put in without running"
@@ -339,6 +349,7 @@ def _path_problems(deb: Deb, below: BaseTree) -> Iterator[str]:
         if member.isdir():
             continue
         real = _real(below, path)
+        deb.files.add(real)
         if not (member.isreg() or member.issym() or member.islnk()):
             yield f"{path} is no file and no link"
         if real not in own and (
@@ -366,6 +377,19 @@ def _data(member: tarfile.TarInfo, content: IO[bytes] | None, real: str, setting
     if content is None or not (setting or library) or member.size > _LIBRARY_LIMIT:
         return b""
     return content.read()
+
+
+def _shared(debs: list[Deb]) -> list[str]:
+    """Files that two packages bring: dpkg takes the second one only if it says that it may."""
+    owner: dict[str, str] = {}
+    found: list[str] = []
+    for deb in debs:
+        found += [
+            f"{deb.package.name} and {owner[path]} both bring {path}"
+            for path in sorted(deb.files & owner.keys())
+        ]
+        owner |= dict.fromkeys(deb.files, deb.package.name)
+    return found
 
 
 def _guarded(below: BaseTree) -> set[str]:

@@ -264,6 +264,21 @@ def test_relations_hold_afterwards(scene: Scene) -> None:
         scene.plan(("libold1", a_deb("libold1", {}, version="0.9")), version="0.9")
 
 
+def test_two_packages_with_one_file(scene: Scene) -> None:
+    one, two = (a_deb(name, {"usr/same": b""}) for name in ("one", "two"))
+    with pytest.raises(UsageError, match="two and one both bring /usr/same"):
+        scene.plan(("one", one), ("two", two))
+
+
+def test_a_library_without_the_link_to_it(scene: Scene) -> None:
+    """ldconfig would make it."""
+    files = {f"{LIBRARIES}/libnew.so.2.1": library("libnew.so.2")}
+    with pytest.raises(UsageError, match="its own name"):
+        scene.plan(("a", a_deb("a", files)))
+    private = {"usr/lib/private": None, "usr/lib/private/libnew.so.2.1": library("libnew.so.2")}
+    assert scene.plan(("a", a_deb("a", private))) is not None
+
+
 def test_another_release(scene: Scene) -> None:
     lock = scene.lock(("a", a_deb("a", {})))
     lock.machine.system.os_release["VERSION_ID"] = "13"
