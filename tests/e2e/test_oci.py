@@ -64,8 +64,13 @@ def test_it_is_configured_as_the_other_one(archive: Path) -> None:
     one, other = connect().inspect(OCI), connect().inspect(TAG)
     assert one is not None
     assert other is not None
-    for key in ("Env", "Cmd", "Entrypoint", "WorkingDir", "User"):
+    for key in ("Cmd", "Entrypoint", "WorkingDir", "User"):
         assert (one["Config"].get(key) or None) == (other["Config"].get(key) or None), key
+    # Its base is the other one, so the scripts stand on PATH twice.
+    below = dict(row.split("=", 1) for row in other["Config"]["Env"])
+    scripts = below["PATH"].partition(":")[0]
+    above = dict(row.split("=", 1) for row in one["Config"]["Env"])
+    assert above == below | {"PATH": f"{scripts}:{below['PATH']}"}
     told = {"org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"}
     labels = [
         {key: value for key, value in each["Config"]["Labels"].items() if key not in told}
