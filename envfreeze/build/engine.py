@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from envfreeze.errors import EngineError, UsageError, printable
@@ -31,6 +31,12 @@ _CHUNK = 1 << 20
 _START = "Start Docker, or set DOCKER_HOST to an engine that runs."
 _PING_SECONDS = 20
 _CALL_SECONDS = 600
+
+
+class Writable(Protocol):
+    """Where an image is saved to."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +160,22 @@ class Engine:
         if found is None:
             raise EngineError(f"the engine built {request.tag}, and does not have it")
         return str(found["Id"])
+
+    def save(self, image: str, out: Writable) -> None:
+        """Write *image* as ``docker save`` does."""
+        with self._errors(f"cannot save {image}"):
+            stream = self._api.get_image(image, chunk_size=_CHUNK)
+            for chunk in stream:
+                out.write(chunk)
+
+    def load(self, archive: Path) -> None:
+        """Take in the images of an archive, as ``docker load`` does.
+
+        :raises EngineError: the engine does not like it.
+        """
+        with self._errors(f"cannot load {archive}"), archive.open("rb") as file:
+            for event in self._api.load_image(file) or ():
+                _check_event(event, f"cannot load {archive}")
 
     def run_probe(
         self, image: str, argv: Sequence[str], files: Mapping[str, bytes] | None = None

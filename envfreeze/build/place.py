@@ -15,6 +15,7 @@ import errno
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import posixpath
 import re
@@ -56,7 +57,14 @@ from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
 from envfreeze.resolve.pack import is_made_up
 from envfreeze.store import CHUNK, disk_errors
 
-SPOOL = 64 << 20
+_INLINE = CHUNK
+"""Bytes of a file that is read at once, so that its size is known before it is written."""
+
+
+class Writable(Protocol):
+    """Where a tar goes: a file, a :class:`envfreeze.store.BlobWriter`."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 class Sink(Protocol):
@@ -90,7 +98,7 @@ class DirectorySink:
         place = Path(path)
         self._enter(place.parent)
         if place.is_dir() and not place.is_symlink():
-            raise _file_and_directory(path)
+            raise file_and_directory(path)
         with disk_errors(place):
             place.unlink(missing_ok=True)
             place.symlink_to(target)
@@ -110,7 +118,7 @@ class DirectorySink:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
-                raise _file_and_directory(str(directory)) from error
+                raise file_and_directory(str(directory)) from error
         self._entered.add(str(directory))
 
 
@@ -127,29 +135,59 @@ def _create(path: str) -> IO[bytes]:
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
-def _file_and_directory(path: str) -> LockError:
+def through_link(directory: str) -> LockError:
+    """A lock that would have a file written through a link of its own."""
+    return LockError(
+        f"a file of this lock would be written through its link {directory}",
+        hint="Do not build from this lock.",
+    )
+
+
+def file_and_directory(path: str) -> LockError:
+    """A lock that has two kinds of thing in one place."""
     return LockError(
         f"this lock has a file or link and a directory in the same place: {path}",
         hint="Do not build from this lock; capture again.",
     )
 
 
-class TarSink:
-    """Files in a tar whose members are relative to ``/``: sorted input gives the same bytes."""
+class Surroundings(Protocol):
+    """What a tar is unpacked onto."""
 
-    def __init__(self, file: IO[bytes], own: str, epoch: int = 0) -> None:
+    def real(self, directory: str) -> str:
+        """*directory* with the links followed that are there."""
+
+    def ready(self, directory: str) -> bytes | None:
+        """The header of a directory that is there; None: it is not."""
+
+
+class TarSink:
+    """Files in a tar whose members are relative to ``/``: the same input gives the same bytes.
+
+    One pass: a file is hashed while it is written. Large ones of unknown size alone are set aside
+    first, since a header tells the size.
+    """
+
+    def __init__(
+        self, file: Writable, own: str, epoch: int = 0, below: Surroundings | None = None
+    ) -> None:
         """
         :param own: the directory below which every directory is written out too; above it
             they belong to the image, and their modes must not change.
         :param epoch: modification time of every member, seconds since 1970.
+        :param below: what is there already. With it every directory is written out, as it is
+            there or new: the tar becomes a layer that is laid over the others, and an engine gives
+            a directory that a layer does not describe whatever mode it likes.
         """
-        self._tar = tarfile.open(  # noqa: SIM115 - closed by close()
-            fileobj=file, mode="w|", format=tarfile.PAX_FORMAT
-        )
+        self._file = file
         self._own = own.rstrip("/") + "/"
         self._epoch = epoch
-        self._seen: set[str] = set()
-        self._links: set[str] = set()
+        self._below = below
+        self._buffer = bytearray()
+        self._size = 0
+        self.directories: set[str] = set()
+        self.links: set[str] = set()
+        self.files: set[str] = set()
 
     def __enter__(self) -> TarSink:
         return self
@@ -157,60 +195,142 @@ class TarSink:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
-            return
-        # What is half written is thrown away; an error of closing it must not hide the cause.
-        with contextlib.suppress(OSError):
-            self._tar.close()
 
     def close(self) -> None:
-        self._tar.close()
+        """Write the end of the archive."""
+        self._write(bytes(2 * tarfile.BLOCKSIZE))
+        self._write(bytes(-self._size % tarfile.RECORDSIZE))
+        self._flush()
 
     def put(self, path: str, stream: IO[bytes], *, executable: bool) -> tuple[str, int]:
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
-            sha256, size = copy_hashed(stream, spool)
+        member = self._member(path)
+        member.mode = 0o755 if executable else 0o644
+        head = tars.read(stream, _INLINE)
+        size = getattr(stream, "whole_size", None)
+        self.files.add(f"/{member.name}")
+        if len(head) <= _INLINE:
+            return self._put(member, len(head), [head])
+        if isinstance(size, int):
+            return self._put(member, size, itertools.chain([head], _blocks(stream)))
+        with tempfile.TemporaryFile() as spool:
+            spool.write(head)
+            shutil.copyfileobj(stream, spool, CHUNK)
+            size = spool.tell()
             spool.seek(0)
-            member = self._member(path)
-            member.size = size
-            member.mode = 0o755 if executable else 0o644
-            self._tar.addfile(member, cast("IO[bytes]", spool))
-        return sha256, size
+            return self._put(member, size, _blocks(spool))
+
+    def _put(self, member: tarfile.TarInfo, size: int, blocks: Iterable[bytes]) -> tuple[str, int]:
+        member.size = size
+        self._header(member)
+        digest = hashlib.sha256()
+        left = size
+        for block in blocks:
+            digest.update(block)
+            left -= len(block)
+            self._write(block)
+        if left:
+            raise ArtifactError(f"{member.name} is not as large as its archive says")
+        self._write(bytes(-size % tarfile.BLOCKSIZE))
+        return digest.hexdigest(), size
+
+    def add(self, member: tarfile.TarInfo, content: IO[bytes] | None) -> tuple[str, int]:
+        """A member as it is, but for its place; directories above it come first."""
+        own = self._member("/" + member.name.lstrip("/"))
+        member.name = own.name
+        if content is None:
+            self._header(member)
+            (self.links if member.issym() else self.files).add(f"/{member.name}")
+            return "", 0
+        self.files.add(f"/{member.name}")
+        return self._put(member, member.size, _blocks(content))
+
+    def delete(self, path: str) -> None:
+        """Say that a file of the layers below is gone (a whiteout: OCI ``layer.md``)."""
+        member = self._member(path)
+        directory, _, name = member.name.rpartition("/")
+        member.name = f"{directory}/.wh.{name}".lstrip("/")
+        self._header(member)
 
     def link(self, path: str, target: str) -> None:
         member = self._member(path)
-        if path in self._seen:
-            raise _file_and_directory(path)
+        if path in self.directories:
+            raise file_and_directory(path)
         member.type = tarfile.SYMTYPE
         member.linkname = target
         member.mode = 0o777
-        self._tar.addfile(member)
-        self._links.add(path)
+        self._header(member)
+        self.links |= {path, f"/{member.name}"}
 
     def _member(self, path: str) -> tarfile.TarInfo:
         if not path.startswith("/") or ".." in path.split("/"):
             raise LockError(f"a file of this lock would be written to {path!r}")
-        self._directories(posixpath.dirname(path))
+        if "/.wh." in path:
+            raise LockError(
+                f"{path} would not be a file of an image: its name means that one is deleted",
+                hint="Do not build an image from this lock.",
+            )
+        directory, _, name = path.rpartition("/")
+        self.directory(directory)
+        if self._below is not None:
+            path = f"{self._below.real(directory).rstrip('/')}/{name}"
         member = tarfile.TarInfo(path.lstrip("/"))
         member.mtime = self._epoch
         return member
 
-    def _directories(self, directory: str) -> None:
-        if directory in self._seen or directory in {"/", ""}:
+    def directory(self, directory: str) -> None:
+        """Write out *directory* and those above it, unless that was done."""
+        if directory in self.directories or directory in {"/", ""}:
             return
-        if directory in self._links:
-            raise LockError(
-                f"a file of this lock would be written through its link {directory}",
-                hint="Do not build from this lock.",
-            )
-        self._directories(posixpath.dirname(directory))
-        self._seen.add(directory)
-        name = directory.lstrip("/")
-        if not (directory + "/").startswith(self._own) or name in SHARED_DIRECTORIES:
+        if directory in self.links:
+            raise through_link(directory)
+        self.directory(posixpath.dirname(directory))
+        self.directories.add(directory)
+        if self._below is None:
+            name = directory.lstrip("/")
+            if (directory + "/").startswith(self._own) and name not in SHARED_DIRECTORIES:
+                self._header(new_directory(name, self._epoch))
             return
-        member = tarfile.TarInfo(name)
-        member.type = tarfile.DIRTYPE
-        member.mode = 0o755
-        member.mtime = self._epoch
-        self._tar.addfile(member)
+        real = self._below.real(directory)
+        if real != directory:
+            self.directory(real)
+            return
+        ready = self._below.ready(directory)
+        if ready is not None:
+            self._write(ready)
+        else:
+            self._header(new_directory(directory.lstrip("/"), self._epoch))
+
+    def _header(self, member: tarfile.TarInfo) -> None:
+        self._write(member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+
+    def _write(self, data: bytes) -> None:
+        self._size += len(data)
+        if len(data) < CHUNK:
+            self._buffer += data
+            if len(self._buffer) >= CHUNK:
+                self._flush()
+        else:
+            self._flush()
+            self._file.write(data)
+
+    def _flush(self) -> None:
+        if self._buffer:
+            self._file.write(bytes(self._buffer))
+            self._buffer.clear()
+
+
+def new_directory(name: str, epoch: int) -> tarfile.TarInfo:
+    """The member of a directory that nobody has described."""
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.DIRTYPE
+    member.mode = 0o755
+    member.mtime = epoch
+    return member
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    while block := stream.read(CHUNK):
+        yield block
 
 
 def copy_hashed(stream: IO[bytes], out: Any) -> tuple[str, int]:
@@ -506,6 +626,8 @@ class _Source(WheelSource):
                 continue
             mode = member.external_attr >> 16
             with self._open(member) as stream:
+                # Its size is known before it is read: zipfile reads no more than that.
+                stream.whole_size = member.file_size  # type: ignore[attr-defined]
                 yield (path, "", ""), cast("BinaryIO", stream), bool(mode & 0o111)
 
     def _open(self, member: zipfile.ZipInfo) -> IO[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from envfreeze.build import place
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Lock, LooseSite, SourceTree, UnownedFiles
+from envfreeze.model.lock import Lock, LooseSite, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.probe.sitepath import prefix_of
 from envfreeze.progress import Progress
@@ -32,54 +32,84 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
     :param artifacts: sha256 to a file with these bytes.
     :raises LockError: a path in the lock that has no place in an image.
     """
-    facts = lock.machine.interpreter.facts
-    own = _own(facts)
+    tree = Tree(lock, artifacts)
     with (
         disk_errors(path),
         path.open("wb") as file,
-        place.TarSink(file, own, EPOCH) as sink,
+        place.TarSink(file, tree.own, EPOCH) as sink,
     ):
-        if facts.venv:
-            _venv(facts, sink)
-        places = {
+        tree.put_venv(sink)
+        with progress.task("place", len(tree.packages)) as advance:
+            for package in tree.packages:
+                tree.put_package(package, sink)
+                advance(1)
+        tree.put_unowned(sink)
+        tree.put_sources(sink)
+        tree.put_system(sink)
+
+
+class Tree:
+    """A lock's environment, which comes into a sink piece by piece."""
+
+    def __init__(self, lock: Lock, artifacts: Mapping[str, Path]) -> None:
+        """:raises LockError: a path in the lock that has no place in an image."""
+        self.lock = lock
+        self.facts = lock.machine.interpreter.facts
+        self.own = _own(self.facts)
+        """The directory that belongs to the environment alone."""
+        self.packages = [*lock.packages, *lock.machine.shadowed]
+        self.places = {
             source.key: absolute(source.root)
             for source in lock.machine.sources
             if source.archive is not None
         }
-        sites = {lock.site_of(package) for package in [*lock.packages, *lock.machine.shadowed]}
-        schemes = {site: _schemes(site, facts, places) for site in sites}
-        packages = [*lock.packages, *lock.machine.shadowed]
-        with progress.task("place", len(packages)) as advance:
-            for package in packages:
-                wheel = artifacts[package.artifact.sha256]
-                patch = place.patch_of(package, artifacts)
-                here = schemes[lock.site_of(package)]
-                place.place_package(package, wheel, sink, here, patch)
-                advance(1)
-        for loose in lock.machine.loose:
+        self._artifacts = artifacts
+        sites = {lock.site_of(package) for package in self.packages}
+        self._schemes = {site: _schemes(site, self.facts, self.places) for site in sites}
+
+    def schemes_of(self, package: Package) -> place.Schemes:
+        """Where the files of *package* go."""
+        return self._schemes[self.lock.site_of(package)]
+
+    def put_venv(self, sink: place.Sink) -> None:
+        """What makes a directory a virtual environment, where it was one."""
+        if self.facts.venv:
+            _venv(self.facts, sink)
+
+    def put_package(self, package: Package, sink: place.Sink) -> None:
+        """One distribution."""
+        wheel = self._artifacts[package.artifact.sha256]
+        patch = place.patch_of(package, self._artifacts)
+        place.place_package(package, wheel, sink, self.schemes_of(package), patch)
+
+    def put_unowned(self, sink: place.Sink) -> None:
+        """The files that no distribution owns."""
+        for loose in self.lock.machine.loose:
             if loose.archive is not None:
-                archive = artifacts[loose.archive.sha256]
-                place.place_loose(loose, archive, sink, _loose_schemes(loose, facts, places))
-        for source in lock.machine.sources:
-            _source(source, artifacts, sink, places)
-        _unowned(lock.machine.system.unowned, artifacts, sink)
+                archive = self._artifacts[loose.archive.sha256]
+                schemes = _loose_schemes(loose, self.facts, self.places)
+                place.place_loose(loose, archive, sink, schemes)
 
+    def put_sources(self, sink: place.Sink) -> None:
+        """The source trees that it imports from."""
+        for source in self.lock.machine.sources:
+            _source(source, self._artifacts, sink, self.places)
 
-def _unowned(
-    unowned: UnownedFiles | None, artifacts: Mapping[str, Path], sink: place.TarSink
-) -> None:
-    """What no system package brings, at the very places that it had."""
-    if unowned is None or unowned.archive is None:
-        return
-    everything = LooseSite(site="/", archive=unowned.archive, files=unowned.files)
-    schemes = place.Schemes(site="/", scripts="/", headers="/", data="/", python="/")
-    place.place_loose(everything, artifacts[unowned.archive.sha256], sink, schemes)
+    def put_system(self, sink: place.Sink) -> None:
+        """What no system package brings, at the very places that it had."""
+        unowned = self.lock.machine.system.unowned
+        if unowned is None or unowned.archive is None:
+            return
+        everything = LooseSite(site="/", archive=unowned.archive, files=unowned.files)
+        schemes = place.Schemes(site="/", scripts="/", headers="/", data="/", python="/")
+        archive = self._artifacts[unowned.archive.sha256]
+        place.place_loose(everything, archive, sink, schemes)
 
 
 def _source(
     source: SourceTree,
     artifacts: Mapping[str, Path],
-    sink: place.TarSink,
+    sink: place.Sink,
     places: Mapping[str, str],
 ) -> None:
     """A source tree at the place it had, and at the other names that it had."""
@@ -141,7 +171,7 @@ def _schemes(site: str, facts: Interpreter, sources: Mapping[str, str]) -> place
     )
 
 
-def _venv(facts: Interpreter, sink: place.TarSink) -> None:
+def _venv(facts: Interpreter, sink: place.Sink) -> None:
     """What makes a directory a virtual environment: PEP 405's file and the links to the base."""
     prefix = absolute(facts.prefix)
     base = absolute(facts.base_executable)

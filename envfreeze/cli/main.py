@@ -178,21 +178,31 @@ def capture(
 @_command
 def build(
     lock: LockPath,
-    to: Annotated[str, typer.Option("--to", help="What to build: venv or docker.")] = "venv",
+    to: Annotated[str, typer.Option("--to", help="What to build: venv, docker or oci.")] = "venv",
     into: Annotated[
-        Path | None, typer.Option(help="venv: the directory to make, or a venv to make equal.")
+        Path | None,
+        typer.Option(
+            help="venv: the directory to make, or a venv to make equal; oci: the archive to write."
+        ),
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="docker: the name of the image.")] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            help="docker: the name of the image; oci: the same, and load it into the engine."
+        ),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(
-            help="docker: the base image, NAME@sha256:DIGEST; without it: chosen from the lock."
+            help="docker, oci: the base image, NAME@sha256:DIGEST; without it: chosen from the"
+            " lock. oci takes oci:DIRECTORY and oci-archive:FILE, too."
         ),
     ] = None,
     registry: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST[/PREFIX]", help="docker: a mirror of the official images to choose from."
+            metavar="HOST[/PREFIX]",
+            help="docker, oci: a mirror of the official images to choose from.",
         ),
     ] = None,
     render_only: Annotated[
@@ -222,24 +232,25 @@ def build(
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
         _verdict(built, json, quiet, f"{into}/bin/python")
-    elif to == "docker":
+        return
+    images = workflow.ImageOptions(
+        offline=offline,
+        tag=tag,
+        base=base,
+        registry=registry,
+        render_only=render_only,
+        template=template,
+        into=into,
+    )
+    if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)
-        _docker(
-            lock,
-            workflow.ImageOptions(
-                offline=offline,
-                tag=tag,
-                base=base,
-                registry=registry,
-                render_only=render_only,
-                template=template,
-            ),
-            context,
-            json,
-            quiet,
-        )
+        _docker(lock, images, context, json, quiet)
+    elif to == "oci":
+        _reject("oci", python=python, yes=yes or None)
+        _reject("oci", render_only=render_only, template=template)
+        _oci(lock, images, context, json, quiet)
     else:
-        raise UsageError(f"--to {to}: not something that can be built", hint="venv or docker")
+        raise UsageError(f"--to {to}: not something that can be built", hint="venv, docker or oci")
 
 
 def _reject(to: str, **given: object) -> None:
@@ -248,17 +259,42 @@ def _reject(to: str, **given: object) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is not for --to {to}")
 
 
-def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
+def _with_base(lock: Path, options: ImageOptions, context: Context, quiet: bool) -> ImageOptions:
+    """*options* with a base, chosen from the lock where none was given."""
     from dataclasses import replace
 
     from envfreeze import workflow
     from envfreeze.cli import summary
 
-    if options.base is None:
-        chosen = workflow.choose_base(lock, options, context)
-        if not quiet:
-            typer.echo(summary.base_text(chosen), nl=False, err=True)
-        options = replace(options, base=chosen.reference)
+    if options.base is not None:
+        return options
+    chosen = workflow.choose_base(lock, options, context)
+    if not quiet:
+        typer.echo(summary.base_text(chosen), nl=False, err=True)
+    return replace(options, base=chosen.reference)
+
+
+def _oci(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
+    from envfreeze import workflow
+    from envfreeze.cli import summary
+
+    if options.into is None:
+        raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
+    archived = workflow.build_oci(lock, _with_base(lock, options, context, quiet), context)
+    if json:
+        typer.echo(summary.archived_json(archived), nl=False)
+    elif not quiet:
+        typer.echo(summary.archived_text(archived), nl=False)
+    if archived.built is not None:
+        _verdict(
+            archived.built, False, quiet or json, f"docker run --rm -it {archived.built.place}"
+        )
+
+
+def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
+    from envfreeze import workflow
+
+    options = _with_base(lock, options, context, quiet)
     if options.render_only is not None:
         typer.echo(workflow.render_docker(lock, options, context) / "Dockerfile")
         return

@@ -15,7 +15,7 @@ from envfreeze.model.lock import Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
-    from envfreeze.workflow import Base, Built, Captured
+    from envfreeze.workflow import Archived, Base, Built, Captured
 
 _ORDER = (
     "proved",
@@ -230,6 +230,48 @@ def base_text(base: Base) -> str:
     lines = [f"  base: {base.reference}", f"    {base.reason}; digest from {base.told_by}"]
     lines += [f"    note: {note}" for note in base.notes]
     return "".join(f"{_line(line)}\n" for line in lines)
+
+
+class ArchiveReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze build --to oci --json`` prints: schema 1."""
+
+    schema: int
+    archive: str
+    image_id: str
+    manifest: str
+    size: int
+    layers: int
+    verified: bool | None
+    """None: it was not run."""
+
+
+def archived_json(archived: Archived) -> bytes:
+    verified = None if archived.built is None else archived.built.difference.equal
+    report = ArchiveReport(
+        schema=1,
+        archive=archived.place,
+        image_id=archived.image_id,
+        manifest=archived.manifest,
+        size=archived.size,
+        layers=archived.layers,
+        verified=verified,
+    )
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def archived_text(archived: Archived) -> str:
+    """What was written, and what was looked at: nothing of it was run yet."""
+    rows = [
+        f"  {archived.place}  {archived.size / 1e6:.0f} MB, {plural(archived.layers, 'layer')},"
+        f" {plural(archived.packages, 'package')}",
+        f"    image {archived.image_id}",
+        "    placed from artifacts that have the digests of the lock",
+    ]
+    if archived.built is None:
+        path = shlex.quote(archived.place)
+        rows[-1] += "; not run"
+        rows.append(f"  next: docker load -i {path}, or podman load -i {path}")
+    return "".join(f"{_line(row)}\n" for row in rows)
 
 
 def built_text(built: Built, next_step: str) -> str:

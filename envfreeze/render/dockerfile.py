@@ -87,6 +87,19 @@ def split_base(base: str) -> tuple[str, str]:
     return base.partition("@")[0], match["digest"]
 
 
+def check_tag(tag: str) -> str:
+    """*tag*, if it can be an image's name.
+
+    :raises UsageError: it cannot.
+    """
+    if not _TAG.fullmatch(tag):
+        raise UsageError(
+            f"--tag {tag!r} is not an image name",
+            hint="Lower-case letters, digits and . _ - / are allowed, and a :TAG at the end.",
+        )
+    return tag
+
+
 def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
     """The files of the build context that are text, by path relative to it.
 
@@ -94,18 +107,7 @@ def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
     :raises NotHermeticError: the lock does not hold its interpreter.
     """
     machine = lock.machine
-    if machine.interpreter.origin == "unpacked":
-        raise NotHermeticError(
-            "the lock names its interpreter but does not hold it (captured with --no-pack)",
-            hint="Capture again without --no-pack.",
-        )
-    unowned = machine.system.unowned
-    if unowned is not None and unowned.archive is None:
-        raise NotHermeticError(
-            f"the lock names {len(unowned.files)} files that no system package owns, but does not"
-            " hold them (captured with --no-pack)",
-            hint="Capture again without --no-pack.",
-        )
+    check_held(lock)
     debs = [_deb(package) for package in _in_order(machine.system.packages)]
     files = {
         "Dockerfile": _dockerfile(lock, options, debs),
@@ -124,25 +126,84 @@ def deb_files(lock: Lock) -> dict[str, str]:
     return {f"system/{deb.file}": deb.sha256 for deb in debs}
 
 
+# --- what any image of a lock says of itself -----------------------------------------------
+
+
+def labels(lock: Lock, base: tuple[str, str], lock_sha256: str) -> dict[str, str]:
+    """The labels of an image.
+
+    :param base: name and digest of the base image; a name that is empty is not told.
+    :raises LockError: an id that is none.
+    """
+    facts = lock.machine.interpreter.facts
+    name, digest = base
+    told = {"org.opencontainers.image.base.name": name} if name else {}
+    return {
+        "org.opencontainers.image.title": "Python environment",
+        "org.opencontainers.image.description": (
+            f"{facts.implementation} {facts.version} with {len(lock.packages)} distributions,"
+            " rebuilt from its lock by envfreeze"
+        ),
+        **told,
+        "org.opencontainers.image.base.digest": digest,
+        "io.envfreeze.id": _hex(lock.machine.id, "the environment's id"),
+        "io.envfreeze.lock-sha256": _hex(lock_sha256, "the lock's digest"),
+    }
+
+
+def variables(lock: Lock) -> dict[str, str]:
+    """The environment variables of an image but PATH, by name.
+
+    :raises LockError: one that no image can have.
+    """
+    found = dict(sorted((lock.machine.environment | _paths(lock)).items()))
+    for name in found:
+        if not _VARIABLE.fullmatch(name) or name in _OURS:
+            raise LockError(f"{name!r} cannot be the name of an environment variable here")
+    return found
+
+
+def scripts_directory(lock: Lock) -> str:
+    """What comes first on an image's PATH.
+
+    :raises LockError: it is no absolute path.
+    """
+    return _absolute(lock.machine.interpreter.facts.scripts, "the scripts directory")
+
+
+def command(lock: Lock) -> str:
+    """What an image runs: ``python`` where PATH leads to it, else the whole path."""
+    executable = lock.machine.interpreter.facts.executable
+    path = PurePosixPath(_absolute(executable, "the interpreter"))
+    if str(path.parent) == scripts_directory(lock) and _SIMPLE.fullmatch(path.name):
+        return path.name
+    return str(path)
+
+
+def check_held(lock: Lock) -> None:
+    """:raises NotHermeticError: the lock does not hold its interpreter, or what nobody owns."""
+    if lock.machine.interpreter.origin == "unpacked":
+        raise NotHermeticError(
+            "the lock names its interpreter but does not hold it (captured with --no-pack)",
+            hint="Capture again without --no-pack.",
+        )
+    unowned = lock.machine.system.unowned
+    if unowned is not None and unowned.archive is None:
+        raise NotHermeticError(
+            f"the lock names {len(unowned.files)} files that no system package owns, but does not"
+            " hold them (captured with --no-pack)",
+            hint="Capture again without --no-pack.",
+        )
+
+
 # --- the texts ---------------------------------------------------------------------------
 
 
 def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
     machine = lock.machine
     facts = machine.interpreter.facts
-    base, digest = split_base(options.base)
-    scripts = _absolute(facts.scripts, "the scripts directory")
-    labels = {
-        "org.opencontainers.image.title": "Python environment",
-        "org.opencontainers.image.description": (
-            f"{facts.implementation} {facts.version} with {len(lock.packages)} distributions,"
-            " rebuilt from its lock by envfreeze"
-        ),
-        "org.opencontainers.image.base.name": base,
-        "org.opencontainers.image.base.digest": digest,
-        "io.envfreeze.id": _hex(machine.id, "the environment's id"),
-        "io.envfreeze.lock-sha256": _hex(options.lock_sha256, "the lock's digest"),
-    }
+    scripts = scripts_directory(lock)
+    marks = labels(lock, split_base(options.base), options.lock_sha256)
     return _fill(
         "Dockerfile.j2",
         options,
@@ -156,23 +217,20 @@ def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
             "unowned": machine.system.unowned is not None,
             "packages": lock.packages,
             "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
-            "environment": _environment(machine.environment | _paths(lock)),
-            "labels": [(Quoted(name), dockerfile_string(text)) for name, text in labels.items()],
-            "command": dockerfile_json([_command(facts.executable, scripts)]),
+            "environment": [
+                (Quoted(name), dockerfile_string(value)) for name, value in variables(lock).items()
+            ],
+            "labels": [(Quoted(name), dockerfile_string(text)) for name, text in marks.items()],
+            "command": dockerfile_json([command(lock)]),
         },
     )
 
 
 def _readme(lock: Lock, options: DockerOptions) -> str:
-    if not _TAG.fullmatch(options.tag):
-        raise UsageError(
-            f"--tag {options.tag!r} is not an image name",
-            hint="Lower-case letters, digits and . _ - / are allowed, and a :TAG at the end.",
-        )
     values = {
         "id": Quoted(_hex(lock.machine.id, "the environment's id")),
         "base": Quoted(options.base),
-        "tag": Quoted(shlex.quote(options.tag)),
+        "tag": Quoted(shlex.quote(check_tag(options.tag))),
     }
     return _fill("docker-README.md.j2", options, values)
 
@@ -281,28 +339,11 @@ def _absolute(path: str, what: str) -> str:
     return path
 
 
-def _command(executable: str, scripts: str) -> str:
-    """``python`` where PATH leads to it, else the whole path."""
-    path = PurePosixPath(_absolute(executable, "the interpreter"))
-    if str(path.parent) == scripts and _SIMPLE.fullmatch(path.name):
-        return path.name
-    return str(path)
-
-
 def _paths(lock: Lock) -> dict[str, str]:
     """Where Python and the loader look besides, where the environment needs that."""
     text = lock.python_path({source.key: source.root for source in lock.machine.sources})
     found = {"PYTHONPATH": text, "LD_LIBRARY_PATH": ":".join(lock.machine.system.library_path)}
     return {name: value for name, value in found.items() if value}
-
-
-def _environment(variables: dict[str, str]) -> list[tuple[Quoted, Quoted]]:
-    rows = []
-    for name, value in sorted(variables.items()):
-        if not _VARIABLE.fullmatch(name) or name in _OURS:
-            raise LockError(f"{name!r} cannot be the name of an environment variable here")
-        rows.append((Quoted(name), dockerfile_string(value)))
-    return rows
 
 
 def _deb(package: SystemPackage) -> _Deb:

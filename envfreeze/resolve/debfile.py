@@ -186,8 +186,8 @@ class _Member(io.RawIOBase):
         return data
 
 
-def data_sums(deb: IO[bytes], size: int) -> dict[str, str]:
-    """Path to md5 of the regular files in a whole .deb, for one that carries no md5sums.
+def data_members(deb: IO[bytes], size: int) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """Each member of the data part of a whole .deb, with its content where it is a plain file.
 
     :raises DebError: not a .deb, or packed with something that this machine cannot unpack.
     """
@@ -197,14 +197,25 @@ def data_sums(deb: IO[bytes], size: int) -> dict[str, str]:
     while not part.name.startswith("data.tar"):
         deb.seek(part.start + part.size + part.size % 2)
         part = _part_at(deb, size)
-    sums: dict[str, str] = {}
     try:
         with _unpacked(cast("IO[bytes]", _Member(deb, part)), part.name) as plain:
-            for member, content in tars.members(plain):
-                if content is not None:
-                    sums[member.name.removeprefix("./")] = _md5(content)
-                if len(sums) > _MAX_FILES:
-                    raise DebError(f"more than {_MAX_FILES} files in it")
+            yield from tars.members(plain)
+    except (*tars.DAMAGE, OSError) as error:
+        raise DebError(f"damaged data part: {error}") from error
+
+
+def data_sums(deb: IO[bytes], size: int) -> dict[str, str]:
+    """Path to md5 of the regular files in a whole .deb, for one that carries no md5sums.
+
+    :raises DebError: not a .deb, or packed with something that this machine cannot unpack.
+    """
+    sums: dict[str, str] = {}
+    try:
+        for member, content in data_members(deb, size):
+            if content is not None:
+                sums[member.name.removeprefix("./")] = _md5(content)
+            if len(sums) > _MAX_FILES:
+                raise DebError(f"more than {_MAX_FILES} files in it")
     except (*tars.DAMAGE, OSError) as error:
         raise DebError(f"damaged data part: {error}") from error
     return sums

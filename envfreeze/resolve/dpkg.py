@@ -83,7 +83,7 @@ class Dpkg:
             text = Path(root.at(f"{ADMIN}/status")).read_text("utf-8", "surrogateescape")
         except OSError:
             return None
-        return cls(root, sorted(_installed(text), key=lambda package: package.key))
+        return cls(root, sorted(installed(text), key=lambda package: package.key))
 
     # --- files ---------------------------------------------------------------------------
 
@@ -188,6 +188,21 @@ class Dpkg:
                 queue += [p for p in self.depends(package) if not p.essential]
         return [found[key] for key in sorted(found)]
 
+    def unmet(self, package: Installed) -> list[str]:
+        """The relations of *package* that do not hold here, as a person reads them."""
+        found = [
+            f"{field}: {' '.join(group.split())}"
+            for field in ("Pre-Depends", "Depends")
+            for group in filter(None, package.fields.get(field, "").split(","))
+            if self._satisfier(group, package) is None
+        ]
+        for field in ("Conflicts", "Breaks"):
+            for clause in filter(None, package.fields.get(field, "").split(",")):
+                other = self._satisfier(clause, package)
+                if other is not None and other.name != package.name:
+                    found.append(f"{field}: {' '.join(clause.split())}")
+        return found
+
     def _satisfier(self, group: str, package: Installed) -> Installed | None:
         """The first alternative that is installed in a version that will do (Policy 7.1)."""
         for clause in group.split("|"):
@@ -236,7 +251,7 @@ def stanzas(text: str) -> Iterator[dict[str, str]]:
             yield {field: "\n".join(lines) for field, lines in fields.items()}
 
 
-def _installed(text: str) -> Iterator[Installed]:
+def installed(text: str) -> Iterator[Installed]:
     """Packages whose files are there: the third word of Status (dpkg(1), "package states")."""
     for fields in stanzas(text):
         state = fields.get("Status", "").split()[2:3]

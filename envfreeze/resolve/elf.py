@@ -101,10 +101,18 @@ def needs(path: Path | str) -> Needs | None:
     """Read one file; None when it is not ELF, is cut short, or contradicts itself."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - the fast path
-            head = file.read(64)
-            if len(head) < 52 or head[:4] != b"\x7fELF":
-                return None
-            return _parse(file, head)
+            return needs_of(file)
+    except OSError:
+        return None
+
+
+def needs_of(file: IO[bytes]) -> Needs | None:
+    """The same of an open file, from its start."""
+    try:
+        head = file.read(64)
+        if len(head) < 52 or head[:4] != b"\x7fELF":
+            return None
+        return _parse(file, head)
     except (OSError, ValueError, OverflowError, struct.error, _BadElfError):
         return None
 

@@ -323,6 +323,32 @@ class Http:
         return _again(lambda: self._ask(url, headers, authorization, limit))
 
     def _ask(self, url: str, headers: Mapping[str, str], authorization: str, limit: int) -> Answer:
+        answer, target = self._followed(url, headers, authorization)
+        return _whole(answer, target, limit)
+
+    def ask_file(
+        self, url: str, headers: Mapping[str, str], writer: Writer, *, authorization: str, size: int
+    ) -> int:
+        """As :meth:`ask`, but the body of a 200 goes to *writer*; the status.
+
+        :param size: bytes that it may have; what is more is not read.
+        """
+        answer, target = self._followed(url, headers, authorization)
+        try:
+            if answer.status == 200:
+                with _broken_answers(target):
+                    while writer.size < size and (
+                        block := answer.read(min(CHUNK, size - writer.size), decode_content=False)
+                    ):
+                        writer.write(block)
+            return int(answer.status)
+        finally:
+            _finish(answer)
+
+    def _followed(
+        self, url: str, headers: Mapping[str, str], authorization: str
+    ) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The answer and where it came from, redirects followed; *authorization* stays here."""
         target = url
         for _ in range(6):
             _check_scheme(target)
@@ -332,7 +358,7 @@ class Http:
             answer = self._send("GET", target, own)
             place = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or not place:
-                return _whole(answer, target, limit)
+                return answer, target
             _finish(answer)
             target = urljoin(target, place)
         raise IndexUnavailableError(f"{redact(url)} redirects in a circle")

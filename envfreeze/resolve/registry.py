@@ -1,4 +1,4 @@
-"""An image's tag into its digest, by asking a registry.
+"""An image's tag into its digest, and a digest into the image, by asking a registry.
 
 Source: the OCI distribution specification 1.1 ("Pulling manifests"), the image index of the OCI
 image specification, and docker's token authentication (distribution/distribution
@@ -8,28 +8,23 @@ image specification, and docker's token authentication (distribution/distributio
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from envfreeze.errors import ArtifactError, UsageError
+from envfreeze.errors import ArtifactError, IndexUnavailableError, UsageError
+from envfreeze.resolve import ociimage
 from envfreeze.resolve.http import Answer, Http, is_secure
+from envfreeze.resolve.ociimage import DIGEST as _DIGEST
+from envfreeze.resolve.ociimage import INDEXES, LIMIT, MANIFESTS, Blob, Descriptor, Image, agree
+from envfreeze.store import BlobWriter, Cache, hash_file
 
-INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-_LIMIT = 4 << 20
-"""Bytes of a manifest: the specification asks registries to take 4 MiB."""
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -104,6 +99,17 @@ class Registry:
             _check_platform(asked.config(_json(body, reference)), platform, reference)
         return f"{reference.shown}@{digest}"
 
+    def image(
+        self, reference: Reference, digest: str, platform: tuple[str, str], cache: Cache
+    ) -> Image:
+        """The image of that *digest*, its blobs brought into *cache*; what is there is not asked
+        for again.
+
+        :raises ArtifactError: there is no such image, or a blob of it has other bytes.
+        :raises IndexUnavailableError: the registry does not answer.
+        """
+        return of_store(_Asked(self, reference).store(cache), reference, digest, platform)
+
 
 class _Asked:
     """One image of one registry; the token is asked for once."""
@@ -126,6 +132,35 @@ class _Asked:
         _check_digest(answer, self._reference)
         return answer.body, kind
 
+    def store(self, cache: Cache) -> Store:
+        """The blobs of the image, by way of *cache*."""
+        return Store(cache=cache, fetch=self._fetch)
+
+    def _fetch(self, path: str, size: int, cache: Cache, digest: str) -> None:
+        """Bring what lies at *path* of the repository into *cache*; an answer that breaks off is
+        asked for once more."""
+        expect = digest.partition(":")[2]
+        with contextlib.suppress(IndexUnavailableError):
+            with cache.writing(expect=expect) as blob:
+                self._copy(path, size, blob)
+            return
+        with cache.writing(expect=expect) as blob:
+            self._copy(path, size, blob)
+
+    def _copy(self, path: str, size: int, blob: BlobWriter) -> None:
+        url = self._url(path)
+        accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS)) if "manifests" in path else "*/*"}
+        http = self._registry.http
+        status = http.ask_file(url, accept, blob, authorization=self._authorization, size=size)
+        if status == 401:
+            self._authorization = self._authorize(self._ask(url, accept["Accept"]))
+            status = http.ask_file(url, accept, blob, authorization=self._authorization, size=size)
+        if status != 200:
+            raise self._refusal(status)
+
+    def _url(self, path: str) -> str:
+        return f"{_scheme(self._host)}://{self._host}/v2/{self._reference.repository}/{path}"
+
     def config(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """The configuration that a manifest names."""
         entry = manifest.get("config")
@@ -138,7 +173,7 @@ class _Asked:
         return _json(body, self._reference)
 
     def _get(self, path: str, accept: str) -> Answer:
-        url = f"{_scheme(self._host)}://{self._host}/v2/{self._reference.repository}/{path}"
+        url = self._url(path)
         answer = self._ask(url, accept)
         if answer.status == 401:
             self._authorization = self._authorize(answer)
@@ -149,7 +184,7 @@ class _Asked:
 
     def _ask(self, url: str, accept: str) -> Answer:
         return self._registry.http.ask(
-            url, {"Accept": accept}, authorization=self._authorization, limit=_LIMIT
+            url, {"Accept": accept}, authorization=self._authorization, limit=LIMIT
         )
 
     def _authorize(self, answer: Answer) -> str:
@@ -177,7 +212,7 @@ class _Asked:
             f"{realm}{joint}{urlencode(query, quote_via=quote)}",
             {"Accept": "application/json"},
             authorization=_basic(login) if login else "",
-            limit=_LIMIT,
+            limit=LIMIT,
         )
         document = _json(answer.body, self._reference) if answer.status == 200 else {}
         token = document.get("token") or document.get("access_token")
@@ -197,6 +232,65 @@ class _Asked:
             f"{self._reference.shown}: the registry {self._host} {what}",
             hint=hints.get(status, "Try again later."),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Blobs by digest: those of a cache, and by *fetch* what it has not."""
+
+    cache: Cache
+    fetch: Callable[[str, int, Cache, str], None] | None = None
+    """None: there is no network."""
+
+    def manifest(self, digest: str) -> bytes:
+        """A manifest or an index."""
+        return self.path(f"manifests/{digest}", digest, LIMIT).read_bytes()
+
+    def small(self, blob: Descriptor) -> bytes:
+        """A configuration."""
+        if blob.size > LIMIT:
+            raise ArtifactError(f"{blob.digest} is a configuration of {blob.size} bytes")
+        return self.path(f"blobs/{blob.digest}", blob.digest, blob.size).read_bytes()
+
+    def blob(self, blob: Descriptor) -> Blob:
+        """A layer."""
+        path = self.path(f"blobs/{blob.digest}", blob.digest, blob.size)
+        return Blob(descriptor=blob, path=path)
+
+    def path(self, place: str, digest: str, size: int) -> Path:
+        """The file of a blob, its bytes checked."""
+        sha256 = digest.partition(":")[2]
+        for _ in range(2):
+            found = self.cache.find(sha256)
+            if found is not None:
+                if hash_file(found)[0] == sha256:
+                    return found
+                self.cache.discard(sha256)
+            if self.fetch is None:
+                break
+            self.fetch(place, size, self.cache, digest)
+        raise ArtifactError(f"{digest} is not in the cache, and no registry may be asked")
+
+
+def of_store(store: Store, reference: Reference, digest: str, platform: tuple[str, str]) -> Image:
+    """The image of that digest of manifest or index.
+
+    :raises ArtifactError: it cannot be had whole.
+    """
+    shown = reference.shown
+    manifest = _json(store.manifest(digest), reference)
+    if isinstance(manifest.get("manifests"), list):
+        manifest = _json(store.manifest(_of_platform(manifest, platform, reference)), reference)
+    config_at, layers = ociimage.parts(manifest, shown)
+    config = _json(store.small(config_at), reference)
+    ociimage.check_platform(config, platform, shown)
+    return Image(
+        name=shown,
+        digest=digest,
+        config=config,
+        layers=[store.blob(layer) for layer in layers],
+        diff_ids=ociimage.diff_ids(config, len(layers), shown),
+    )
 
 
 def _scheme(host: str) -> str:
@@ -241,7 +335,7 @@ def _of_platform(index: dict[str, Any], platform: tuple[str, str], reference: Re
         name = str(own.get("architecture")), str(own.get("variant") or "")
         seen.append("/".join(part for part in name if part))
         digest = entry.get("digest")
-        if _agree(name, platform) and isinstance(digest, str) and _DIGEST.fullmatch(digest):
+        if agree(name, platform) and isinstance(digest, str) and _DIGEST.fullmatch(digest):
             return digest
     raise _no_platform(reference, platform, seen)
 
@@ -250,13 +344,8 @@ def _check_platform(
     config: dict[str, Any], platform: tuple[str, str], reference: Reference
 ) -> None:
     name = str(config.get("architecture")), str(config.get("variant") or "")
-    if config.get("os") != "linux" or not _agree(name, platform):
+    if config.get("os") != "linux" or not agree(name, platform):
         raise _no_platform(reference, platform, ["/".join(part for part in name if part)])
-
-
-def _agree(name: tuple[str, str], wanted: tuple[str, str]) -> bool:
-    """``arm64`` and ``arm64/v8`` are the same; ``arm`` is not without its variant."""
-    return name[0] == wanted[0] and (not wanted[1] or name[1] == wanted[1])
 
 
 def _no_platform(reference: Reference, platform: tuple[str, str], seen: list[str]) -> ArtifactError:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from envfreeze.workflow.basing import Base, ImageOptions, choose_base
     from envfreeze.workflow.building import (
+        Archived,
         BuildOptions,
         Built,
         build_docker,
+        build_oci,
         build_venv,
         render_docker,
     )
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 _ROOMS = {
     "basing": ("Base", "ImageOptions", "choose_base"),
     "building": (
+        "Archived",
         "BuildOptions",
         "Built",
         "build_docker",
+        "build_oci",
         "build_venv",
         "render_docker",
     ),
@@ -49,6 +53,7 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "STDOUT",
+    "Archived",
     "Base",
     "BuildOptions",
     "Built",
@@ -61,6 +66,7 @@ __all__ = [
     "Prunable",
     "Pruned",
     "build_docker",
+    "build_oci",
     "build_venv",
     "cache_prune",
     "cache_verify",

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from envfreeze.errors import ArtifactError, EngineError, UsageError
 from envfreeze.model.lock import Lock
+from envfreeze.store import disk_errors
 from envfreeze.workflow.context import Context, load, settings
 
 if TYPE_CHECKING:
     from envfreeze.resolve.baseimage import Choice
     from envfreeze.resolve.dockerlogin import Login
-    from envfreeze.resolve.registry import Reference
+    from envfreeze.resolve.ociimage import Image
+    from envfreeze.resolve.registry import FindLogin, Reference, Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
-    """What ``--to docker`` takes."""
+    """What ``--to docker`` and ``--to oci`` take."""
 
     offline: bool = False
     tag: str | None = None
@@ -28,6 +30,8 @@ class ImageOptions:
     """Where official images are, ``HOST`` or ``HOST/PREFIX``; None: the public registry."""
     render_only: Path | None = None
     template: Path | None = None
+    into: Path | None = None
+    """oci: the archive to write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +125,98 @@ def _pin(
 
 
 def _by_registry(lock: Lock, reference: Reference, platform: _Platform, context: Context) -> str:
+    with context.progress.task("base"):
+        return _registry(lock, context).pin(reference, platform)
+
+
+def _registry(lock: Lock, context: Context) -> Registry:
     from envfreeze.build.engine import public_registry
-    from envfreeze.resolve import dockerlogin
     from envfreeze.resolve.http import Http
     from envfreeze.resolve.registry import Registry
 
     public, key = public_registry()
+    http = Http(settings(lock.machine.interpreter.facts, context))
+    return Registry(http=http, public=public, login=_login(public, key, context))
+
+
+def _login(public: str, key: str, context: Context) -> FindLogin:
+    from envfreeze.resolve import dockerlogin
 
     def login(host: str) -> Login | None:
         keys = [key, host] if host == public else [host, f"https://{host}"]
         return dockerlogin.find(keys, context.environ)
 
-    http = Http(settings(lock.machine.interpreter.facts, context))
-    with context.progress.task("base"):
-        return Registry(http=http, public=public, login=login).pin(reference, platform)
+    return login
 
 
 def _by_engine(reference: Reference, platform: _Platform, *, ask: bool) -> str | None:
     from envfreeze.build.engine import connect
 
     return connect().pinned(reference.shown, platform[0], ask=ask)
+
+
+# --- the image itself, for a build without an engine ---------------------------------------
+
+
+def base_image(
+    lock: Lock, base: str, options: ImageOptions, scratch: Path, context: Context
+) -> Image:
+    """The base image's manifest, configuration and layers, each at hand.
+
+    From a layout on this machine where *base* names one; else by digest out of the cache, from its
+    registry, or from an engine, in this order.
+
+    :param scratch: where an engine's copy may lie for as long as the image is used.
+    :raises UsageError: there is none, or for another machine.
+    """
+    from envfreeze.resolve import baseimage, ociimage
+
+    platform = baseimage.platform(lock.machine.interpreter.facts)
+    if platform is None:
+        machine = lock.machine.interpreter.facts.machine
+        raise UsageError(f"no table knows what images for {machine} are called")
+    local = ociimage.at(base, platform)
+    return local if local is not None else _by_digest(lock, base, options, scratch, context)
+
+
+def _by_digest(
+    lock: Lock, base: str, options: ImageOptions, scratch: Path, context: Context
+) -> Image:
+    from envfreeze.render.dockerfile import split_base
+    from envfreeze.resolve import baseimage, registry
+
+    name, digest = split_base(base)
+    platform = baseimage.platform(lock.machine.interpreter.facts) or ("", "")
+    reference = registry.parse(name)
+    said = []
+    try:
+        store = registry.Store(cache=context.cache)
+        if options.offline:
+            return registry.of_store(store, reference, digest, platform)
+        with context.progress.task("base"):
+            return _registry(lock, context).image(reference, digest, platform, context.cache)
+    except ArtifactError as error:
+        said.append(f"{error}" + (f" ({error.hint})" if error.hint else ""))
+    try:
+        return _saved(base, name, digest, platform, scratch)
+    except EngineError as error:
+        said.append(str(error))
+    raise UsageError(
+        f"the base image {base} cannot be had:\n" + "\n".join(f"  {line}" for line in said),
+        hint="Give one that lies here: --base oci-archive:FILE or --base oci:DIRECTORY",
+    )
+
+
+def _saved(base: str, name: str, digest: str, platform: _Platform, scratch: Path) -> Image:
+    """The image as an engine has it. Its layers are unpacked there, so an archive that is made of
+    them has the same image id as one from the registry, and other bytes."""
+    from envfreeze.build.engine import connect
+    from envfreeze.resolve import ociimage
+
+    engine = connect()
+    if not engine.exists(base):
+        raise EngineError(f"the engine at {engine.host} does not have it")
+    path = scratch / "base.tar"
+    with disk_errors(path), path.open("wb") as file:
+        engine.save(base, file)
+    return ociimage.of_docker_save(path, name, digest, platform)

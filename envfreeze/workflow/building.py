@@ -240,6 +240,79 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    """An image archive, and the verdict where an engine has run it."""
+
+    place: str
+    packages: int
+    image_id: str
+    manifest: str
+    size: int
+    """Bytes."""
+    layers: int
+    built: Built | None = None
+    """None: no engine was asked to load it, so nothing of it was run."""
+
+
+def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archived:
+    """Write the image of a lock as an archive, without an engine.
+
+    With a tag the archive is loaded into the engine then, probed there and compared.
+
+    :raises EngineError: a tag was given, and no engine answers; the archive is whole.
+    """
+    import tempfile
+
+    from envfreeze.build import oci
+    from envfreeze.render.dockerfile import check_tag
+    from envfreeze.workflow.basing import base_image
+
+    if options.into is None:
+        raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
+    if options.into.is_dir():
+        raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
+    lock = load(lock_path)
+    _check_complete(lock)
+    tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
+    base = options.base or base_of(lock, options, context).reference
+    with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        image = base_image(lock, base, options, Path(scratch), context)
+        plan = oci.Plan(
+            lock=lock,
+            lock_path=lock_path,
+            lock_sha256=hash_file(lock_path)[0],
+            artifacts=_fetch(lock, lock_path, locks.artifacts(lock), options.offline, context),
+            base=image,
+            tag=tag,
+            into=options.into,
+            cache=context.cache,
+        )
+        written = oci.build(plan, context.progress)
+    return Archived(
+        place=str(options.into),
+        packages=len(lock.packages),
+        image_id=written.image_id,
+        manifest=written.manifest,
+        size=written.size,
+        layers=len(written.layers),
+        built=None if options.tag is None else _run_archive(lock, lock_path, options, context),
+    )
+
+
+def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Context) -> Built:
+    from envfreeze.build.engine import connect
+
+    engine = connect()
+    tag = str(options.tag)
+    with context.progress.task("load"):
+        engine.load(Path(str(options.into)))
+    difference = verify_image(lock, lock_path, engine, tag, context)
+    return Built(
+        place=tag, packages=len(lock.packages), files=_unowned(lock), difference=difference
+    )
+
+
 def _scratch(context: Context) -> Path:
     """A context is as large as the environment: it goes where the cache has its room."""
     place = context.cache.root / "scratch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from envfreeze.errors import ArtifactError, IndexUnavailableError, UsageError
+from envfreeze.resolve import ociimage
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.pipconf import IndexSettings
-from envfreeze.resolve.registry import Registry, at, parse
+from envfreeze.resolve.registry import Registry, Store, at, of_store, parse
+from envfreeze.store import Cache
 from tests.support.engine import NoEngineError, running_registry
 from tests.support.registry import (
     DOCKER_MANIFEST,
@@ -230,3 +233,102 @@ def test_a_circle_of_redirects() -> None:
     registry = FakeRegistry(b"", redirect="/v2/again")
     with registry, pytest.raises(IndexUnavailableError, match="circle"):
         pin(registry.host)
+
+
+# --- a digest into an image ---------------------------------------------------------------
+
+
+LAYER = b"not really a layer, which nobody reads here"
+
+
+def layered(kind: str = MANIFEST) -> tuple[bytes, dict[str, bytes]]:
+    """A manifest with one layer, and its blobs."""
+    config = json.dumps(
+        {
+            "os": "linux",
+            "architecture": "amd64",
+            "rootfs": {"type": "layers", "diff_ids": [digest(LAYER)]},
+        }
+    ).encode()
+    layer = "application/vnd.docker.image.rootfs.diff.tar"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": {"mediaType": "x", "size": len(config), "digest": digest(config)},
+        "layers": [{"mediaType": layer, "size": len(LAYER), "digest": digest(LAYER)}],
+    }
+    return json.dumps(manifest).encode(), {digest(config): config, digest(LAYER): LAYER}
+
+
+def bring(host: str, wanted: str, cache: Cache, **more: Any) -> ociimage.Image:
+    registry = Registry(http=Http(IndexSettings(timeout=10, retries=0)), public=host, **more)
+    return registry.image(parse("debian:12"), wanted, ("amd64", ""), cache)
+
+
+def test_an_image_is_brought_once(tmp_path: Path) -> None:
+    manifest, blobs = layered()
+    with FakeRegistry(manifest, MANIFEST, token="t0ken", blobs=blobs) as registry:
+        cache = Cache(tmp_path)
+        found = bring(registry.host, digest(manifest), cache)
+        with found.layers[0].open() as layer:
+            assert layer.read() == LAYER
+        assert found.layers[0].descriptor.media_type == ociimage.LAYER
+        assert (found.name, found.digest) == ("debian:12", digest(manifest))
+        asked = len(registry.seen)
+        assert bring(registry.host, digest(manifest), cache) == found
+        assert len(registry.seen) == asked
+    store = Store(cache=cache)
+    assert of_store(store, parse("debian:12"), digest(manifest), ("amd64", "")) == found
+    with pytest.raises(ArtifactError, match="no registry may be asked"):
+        of_store(store, parse("debian:12"), "sha256:" + "0" * 64, ("amd64", ""))
+
+
+def test_an_image_with_other_bytes(tmp_path: Path) -> None:
+    manifest, blobs = layered()
+    for wrong in (LAYER[:-1], LAYER[:-1] + b"!", LAYER + b"!"):
+        changed = blobs | {digest(LAYER): wrong}
+        with FakeRegistry(manifest, MANIFEST, blobs=changed) as registry:
+            if wrong.startswith(LAYER):
+                # What is more than the manifest tells is not read.
+                bring(registry.host, digest(manifest), Cache(tmp_path / "more"))
+                continue
+            with pytest.raises(ArtifactError, match="expected sha256"):
+                bring(registry.host, digest(manifest), Cache(tmp_path / "other"))
+    with (
+        FakeRegistry(manifest, MANIFEST, blobs=blobs) as registry,
+        pytest.raises(ArtifactError, match="expected sha256"),
+    ):
+        bring(registry.host, "sha256:" + "0" * 64, Cache(tmp_path / "manifest"))
+
+
+def test_a_damaged_blob_of_the_cache_is_brought_again(tmp_path: Path) -> None:
+    manifest, blobs = layered()
+    cache = Cache(tmp_path)
+    with FakeRegistry(manifest, MANIFEST, blobs=blobs) as registry:
+        found = bring(registry.host, digest(manifest), cache)
+        found.layers[0].path.write_bytes(b"damage")
+        with bring(registry.host, digest(manifest), cache).layers[0].open() as layer:
+            assert layer.read() == LAYER
+
+
+def test_an_index_leads_to_the_platform(tmp_path: Path) -> None:
+    manifest, blobs = layered()
+    entry = {"mediaType": MANIFEST, "size": len(manifest), "digest": digest(manifest)}
+    own = {"platform": {"os": "linux", "architecture": "amd64"}}
+    document = json.dumps({"schemaVersion": 2, "manifests": [{**entry, **own}]}).encode()
+    cache = Cache(tmp_path)
+    with FakeRegistry(manifest, MANIFEST, blobs=blobs) as registry:
+        with cache.writing() as blob:
+            blob.write(document)
+        found = bring(registry.host, digest(document), cache)
+    assert found.digest == digest(document)
+    assert found.diff_ids == [digest(LAYER)]
+
+
+def test_an_image_that_is_gone(tmp_path: Path) -> None:
+    manifest, _ = layered()
+    with (
+        FakeRegistry(manifest, MANIFEST, blobs={}) as registry,
+        pytest.raises(ArtifactError, match="no such image"),
+    ):
+        bring(registry.host, digest(manifest), Cache(tmp_path))

@@ -1,0 +1,198 @@
+"""The layers of an image: each a tar in the cache, made once and found again by what it is of.
+
+A layer is uncompressed, so that its digest is its DiffID and it is hashed once. Which one a
+distribution is in depends on the lock alone, and each large one has its own: when one package
+changes, one layer is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from envfreeze.build import place
+from envfreeze.build.place import TarSink
+from envfreeze.errors import ArtifactError, EnvfreezeError
+from envfreeze.model.lock import Package
+from envfreeze.progress import Advance
+from envfreeze.store import Cache, hash_file
+
+LARGE = 8 << 20
+"""Bytes of a wheel that has a layer of its own."""
+MOST = 24
+"""How many of these there are at most; docker takes 127 layers in all."""
+BUCKETS = 8
+"""How many layers the small ones are spread over, by name."""
+_FEW = 32 << 20
+"""Bytes of small wheels that are not worth being spread."""
+_KIND = "layers"
+_FORMAT = b"1"
+"""Raise it with the way that a layer is written: it is part of what a layer is known by."""
+
+
+Put = Callable[[TarSink], None]
+"""Writes the content of a layer."""
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cache remembers of a layer."""
+
+    digest: str
+    size: int
+    files: list[str]
+    links: list[str]
+    directories: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A layer to make."""
+
+    title: str
+    """For the image's history: words of ours, nothing that a lock says."""
+    key: str
+    """sha256 (hex) over everything that its bytes depend on."""
+    own: str
+    put: Put
+    weight: int
+    """Bytes of what it is made from: the largest is begun first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer that lies in the cache, its bytes checked."""
+
+    title: str
+    note: Note
+    path: Path
+
+
+def groups(packages: Sequence[Package]) -> list[list[Package]]:
+    """The distributions by the layer that they are in, each in the lock's order; empty ones left
+    out. Small ones are spread by their names."""
+    by_size = sorted(packages, key=lambda p: (-p.artifact.size, p.name, p.facts.info))
+    large = [p for p in by_size if p.artifact.size >= LARGE][:MOST]
+    large.sort(key=lambda p: (p.name, p.facts.info))
+    alone = {id(package) for package in large}
+    small = [package for package in packages if id(package) not in alone]
+    count = BUCKETS if sum(package.artifact.size for package in small) > _FEW else 1
+    buckets: list[list[Package]] = [[] for _ in range(count)]
+    for package in small:
+        digest = hashlib.sha256(package.name.encode("utf-8", "surrogatepass")).digest()
+        buckets[digest[0] % count].append(package)
+    return [*([package] for package in large), *(bucket for bucket in buckets if bucket)]
+
+
+def key(*values: object) -> str:
+    """sha256 (hex) over *values*, each something that JSON holds."""
+    digest = hashlib.sha256(_FORMAT)
+    for value in values:
+        data = msgspec.json.encode(value)
+        digest.update(b"%d " % len(data) + data)
+    return digest.hexdigest()
+
+
+class Maker:
+    """Makes layers, several at a time."""
+
+    def __init__(self, cache: Cache, below: place.Surroundings, epoch: int) -> None:
+        self._cache = cache
+        self._below = below
+        self._epoch = epoch
+        self._stop = threading.Event()
+
+    def all(self, parts: Sequence[Part], done: Advance) -> list[Layer]:
+        """Every layer, in the order of *parts*.
+
+        :raises EnvfreezeError: one of them cannot be made.
+        """
+        order = sorted(range(len(parts)), key=lambda i: -parts[i].weight)
+        futures: dict[int, Future[Layer]] = {}
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            try:
+                for index in order:
+                    futures[index] = pool.submit(self._one, parts[index], done)
+                return [futures[index].result() for index in range(len(parts))]
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _one(self, part: Part, done: Advance) -> Layer:
+        if self._stop.is_set():
+            raise EnvfreezeError("stopped: another layer failed")
+        found = self._known(part) or self._make(part)
+        done(1)
+        return found
+
+    def _known(self, part: Part) -> Layer | None:
+        """The layer as it was made before, if its bytes are still those."""
+        data = self._cache.read_note(_KIND, part.key)
+        if data is None:
+            return None
+        with contextlib.suppress(msgspec.MsgspecError):
+            note = msgspec.json.decode(data, type=Note)
+            path = self._cache.find(note.digest, note.size)
+            if path is not None:
+                if hash_file(path)[0] == note.digest:
+                    return Layer(title=part.title, note=note, path=path)
+                self._cache.discard(note.digest)
+        return None
+
+    def _make(self, part: Part) -> Layer:
+        with self._cache.writing() as blob:
+            with TarSink(_Stoppable(blob, self._stop), part.own, self._epoch, self._below) as sink:
+                part.put(sink)
+            digest, size = blob.sha256, blob.size
+        note = Note(
+            digest=digest,
+            size=size,
+            files=sorted(sink.files),
+            links=sorted(sink.links),
+            directories=sorted(sink.directories),
+        )
+        with contextlib.suppress(UnicodeError):
+            self._cache.write_note(_KIND, part.key, msgspec.json.encode(note))
+        path = self._cache.find(digest, size)
+        if path is None:
+            raise ArtifactError("a layer vanished from the cache while it was used")
+        return Layer(title=part.title, note=note, path=path)
+
+
+class _Stoppable:
+    """A layer in the making that ends when another one has failed."""
+
+    def __init__(self, blob: place.Writable, stop: threading.Event) -> None:
+        self._blob = blob
+        self._stop = stop
+
+    def write(self, data: bytes) -> object:
+        if self._stop.is_set():
+            raise EnvfreezeError("stopped: another layer failed")
+        return self._blob.write(data)
+
+
+def check_together(layers: Iterable[Layer]) -> bool:
+    """Whether no two layers have a file in the same place.
+
+    :raises LockError: one has a file below a link or a link in place of a directory of another:
+        what a single tar refuses, too.
+    """
+    notes = [layer.note for layer in layers]
+    directories = {path for note in notes for path in note.directories}
+    links = {path for note in notes for path in note.links}
+    files = Counter(path for note in notes for path in {*note.files, *note.links})
+    for path in sorted(directories & links):
+        raise place.through_link(path)
+    for path in sorted(directories & files.keys()):
+        raise place.file_and_directory(path)
+    return all(count == 1 for count in files.values())
