@@ -191,6 +191,18 @@ def _kind(filename: str, dist: Dist) -> OriginKind:
 
 def bare_url(url: str) -> str:
     """*url* without its secrets. PEP 610 lets ``git@`` and ``${VARIABLE}`` stand: they are none."""
+    for _ in range(_ODD):
+        known, url = url, _bare_once(url)
+        if url == known:
+            break
+    return url
+
+
+_ODD = 4
+"""Times that a URL is taken apart: one like ``https:://x`` reads otherwise when put together."""
+
+
+def _bare_once(url: str) -> str:
     match = re.match(r"([A-Za-z0-9+.-]+://)(git|\$\{\w+\}(?::\$\{\w+\})?)@([^@]*)", url)
     if match is None or match[0] != url:
         return strip_credentials(url)
