@@ -488,7 +488,9 @@ def _without_credentials(direct_url: str | None) -> str | None:
             return direct_url if stripped == document else json.dumps(stripped, sort_keys=True)
     # Not what PEP 610 says: whatever it is, it carries no secret on.
     bare = re.sub(r"(?<=:)(\\?/){2}[^\s\"']*@", "//", direct_url)
-    return re.sub(r"(//[^\s\"'?]*)\?[^\s\"']*", r"\1", bare)
+    bare = re.sub(r"(//[^\s\"'?]*)\?[^\s\"']*", r"\1", bare)
+    # Without that it may be what PEP 610 says.
+    return bare if bare == direct_url else _without_credentials(bare)
 
 
 def _loose(site: Site, seen: Survey, means: Means, place: pack.Layout) -> LooseSite | None:

@@ -48,6 +48,8 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
+_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
+_AT_ONCE = re.compile(r"^/?[^/@\s]*:[^/@\s]*@")
 _PATH_TOKEN = re.compile(r"/t/[A-Za-z0-9_-]{8,}/")
 """The token of a private channel, as conda writes it."""
 
@@ -102,7 +104,11 @@ def strip_credentials(url: str) -> str:
         return ""
     said = parts.fragment.split("&")
     fragment = "&".join(pair for pair in said if not is_secret(pair.partition("=")[0]))
-    parts = parts._replace(path=_PATH_TOKEN.sub("/", parts.path), fragment=fragment)
+    # Of what is no proper URL (https:://u:p@host) the userinfo is no userinfo, but a secret still.
+    path = _PASSWORD.sub("//", _PATH_TOKEN.sub("/", parts.path))
+    if not parts.netloc:
+        path = _AT_ONCE.sub("/", path)
+    parts = parts._replace(path=path, fragment=fragment)
     if not parts.query:
         return urlunsplit(parts)
     pairs = parse_qsl(parts.query, keep_blank_values=True)

@@ -76,6 +76,7 @@ def _direct_urls() -> list[bytes]:
         b'{"url":"https://x.example:port/demo-1.0-py3-none-any.whl"}',
         b'{"url":"https://u:secret@x.example/a?token=secret\0"}',
         b'{"url":"https:://u:secret@x.example/a?token=secret\0"}',
+        b'{"url":"https:://u:secret@x.example/a"}',
         b'{"url":' + _DEEP,
         b'{"url":1,"x":"https:\\/\\/u:p@x.example/a?sig=b"}',
     ]
