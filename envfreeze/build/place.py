@@ -624,6 +624,11 @@ class _Source(WheelSource):
             path = self._as_installed(member.filename)
             if path is None or "__pycache__" in path.split("/")[:-1]:
                 continue
+            if path.startswith(self.data_dir) and not re.match(
+                re.escape(self.data_dir) + r"/[^/]+/+[^/]", path
+            ):
+                # ``installer`` looks for the scheme in it without end, or finds no file.
+                raise ArtifactError(f"{member.filename!r} lies in no scheme of its data")
             mode = member.external_attr >> 16
             with self._open(member) as stream:
                 # Its size is known before it is read: zipfile reads no more than that.
@@ -694,6 +699,7 @@ _DAMAGE = (
     InvalidRecordEntry,
     KeyError,
     RuntimeError,
+    TypeError,
     ValueError,
     configparser.Error,
     csv.Error,

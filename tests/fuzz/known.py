@@ -284,7 +284,12 @@ KNOWN: dict[str, Callable[[], list[bytes]]] = {
     "zip directory": wheels,
     "wheel to place": wheels,
     "archive of edits": wheels,
-    "member names to place": lambda: [b"", b"demo-1.0.data/scripts/", b"a\na\n./a\nA\n..\n"],
+    "member names to place": lambda: [
+        b"",
+        b"demo-1.0.data/purelib",
+        b"demo-1.0.data/scripts/",
+        b"a\na\n./a\nA\n..\n",
+    ],
     "tar.gz of unowned files": tars,
     "tar of a deb": tars,
     "tar.gz of a source tree": tars,
