@@ -628,7 +628,9 @@ class _Source(WheelSource):
                 re.escape(self.data_dir) + r"/[^/]+/+[^/]", path
             ):
                 # ``installer`` looks for the scheme in it without end, or finds no file.
-                raise ArtifactError(f"{member.filename!r} lies in no scheme of its data")
+                raise ArtifactError(
+                    f"{member.filename!r} is not contained in a valid scheme of data"
+                )
             mode = member.external_attr >> 16
             with self._open(member) as stream:
                 # Its size is known before it is read: zipfile reads no more than that.

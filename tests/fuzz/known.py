@@ -287,6 +287,8 @@ KNOWN: dict[str, Callable[[], list[bytes]]] = {
     "member names to place": lambda: [
         b"",
         b"demo-1.0.data/purelib",
+        b"demo-1.0.datax/y.py",
+        b"demo-1.0.data",
         b"demo-1.0.data/scripts/",
         b"a\na\n./a\nA\n..\n",
     ],
