@@ -6,20 +6,18 @@ A tar of an OCI layout (the OCI image specification 1.1, ``image-layout.md``) wi
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import tarfile
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from envfreeze.errors import ArtifactError
 from envfreeze.resolve.ociimage import CONFIG, LAYER, MANIFEST, Blob, Descriptor
-from envfreeze.store import CHUNK, disk_errors
+from envfreeze.store import CHUNK, atomic_file
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _REF = "org.opencontainers.image.ref.name"
@@ -58,7 +56,8 @@ def write(path: Path, content: Content, epoch: int) -> Written:
     config = canonical(content.config)
     layers = [blob.descriptor for blob in (*content.below, *content.above)]
     manifest = canonical(_manifest(config, layers))
-    with _whole_file(path) as file:
+    # Each part is named by its digest: what a power failure leaves is known for what it is.
+    with atomic_file(path, durable=False) as file:
         out = _Tar(file, epoch)
         for blob in content.below:
             out.blob(blob, checked=False)
@@ -196,30 +195,6 @@ class _Tar:
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
         self._file.flush()
         return os.fstat(self._file.fileno()).st_size
-
-
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that becomes *path* when the block ends well, and vanishes when not.
-
-    Unlike a lock it is not forced to the disk: each part of it is named by its digest, so what a
-    power failure leaves is known for what it is, and it can be made again.
-    """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
-    try:
-        with disk_errors(path):
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)  # noqa: PTH101 - mkstemp gives a str
-            os.replace(name, path)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)  # noqa: PTH108
-        raise
 
 
 def layer_blob(path: Path, digest: str, size: int) -> Blob:

@@ -6,12 +6,14 @@ or place. So is who owns what, which a live side was not asked for; packages are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
 
 from envfreeze.model.host import Host
+
+_T = TypeVar("_T")
 
 PARTS = ("platform", "accelerator", "numerics")
 _VOLATILE = frozenset({"uuid", "bus", "power-limit", "loaded", "path", "root", "source", "owner"})
@@ -43,17 +45,29 @@ def _listed(name: str, values: list[Any]) -> Iterator[tuple[str, str]]:
     if not all(isinstance(value, dict) for value in values):
         yield name, " ".join(map(_word, values))
         return
-    seen: dict[str, int] = {}
-    for value in values:
-        title = _title(value)
-        number = seen[title] = seen.get(title, 0) + 1
-        place = f"{name} {title}" if number == 1 else f"{name} {title} ({number})"
-        rest = {key: v for key, v in value.items() if key not in _VOLATILE and v != title}
-        yield place, ", ".join(f"{key} {text}" for key, text in _flat("", rest)) or "there"
+    yield from numbered((f"{name} {_title(value)}", _entry(value)) for value in values).items()
+
+
+def numbered(named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    """By name; what has a name that was there before gets a number, wherever it lies."""
+    found: dict[str, _T] = {}
+    for name, value in named:
+        key, number = name, 1
+        while key in found:
+            number += 1
+            key = f"{name} ({number})"
+        found[key] = value
+    return found
+
+
+def _entry(value: dict[str, Any]) -> str:
+    """What is said of a table besides its title."""
+    title = _title(value)
+    rest = {key: v for key, v in value.items() if key not in _VOLATILE and v != title}
+    return ", ".join(f"{key} {text}" for key, text in _flat("", rest)) or "there"
 
 
 def _title(value: dict[str, Any]) -> str:
-    """Its name, and whose it is where one environment has several of that name."""
     return str(next((value[key] for key in _NAMES if key in value), "?"))
 
 

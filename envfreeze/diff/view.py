@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from envfreeze.diff import below
 from envfreeze.model.identity import interpreter_facts, normalize
 from envfreeze.model.lock import Lock, LooseEntry, Package
 from envfreeze.model.snapshot import LooseFile, Snapshot
 from envfreeze.model.survey import Seen, Survey, digest_of, layers_of, survey
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +54,10 @@ class View:
     missing, or all where it is None, was not looked at."""
 
 
-def _numbered(named: Iterable[tuple[str, _T]]) -> dict[str, _T]:
-    """By name; what has a name that was there before gets a number, wherever it lies."""
-    found: dict[str, _T] = {}
-    for name, value in named:
-        key, number = name, 1
-        while key in found:
-            number += 1
-            key = f"{name} ({number})"
-        found[key] = value
-    return found
-
-
 def _files(found: Iterable[tuple[str, str | None, bool]]) -> dict[str, str | None]:
     """The unowned files, ``(path, content, apart)`` of each in the order of sys.path."""
     first = sorted(found, key=lambda entry: entry[2])
-    return _numbered((path, content) for path, content, _ in first)
+    return below.numbered((path, content) for path, content, _ in first)
 
 
 def _locked_files(lock: Lock) -> Iterator[tuple[str, str | None, bool]]:
@@ -144,7 +129,7 @@ def of_lock(lock: Lock, title: str) -> View:
         files=_files(_locked_files(lock)),
         system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages},
         system_whole=False,
-        shadowed=_numbered((name, item) for name, _, item in sorted(shadowed, key=in_order)),
+        shadowed=below.numbered((name, item) for name, _, item in sorted(shadowed, key=in_order)),
         sources={s.key: s.digest for s in machine.sources if s.digest is not None},
         layers=machine.layers,
         below=below.words(machine.host),
@@ -186,7 +171,7 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         files=_files(_live_files(seen)),
         system=snapshot.system.dpkg,
         system_whole=True,
-        shadowed=_numbered((item.name, _live(item)) for item in _by_site(seen)),
+        shadowed=below.numbered((item.name, _live(item)) for item in _by_site(seen)),
         sources={key: digest for key, digest in digests.items() if digest is not None},
         layers=layers_of(snapshot, seen),
         below=below.words(snapshot.host),
