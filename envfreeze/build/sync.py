@@ -35,8 +35,8 @@ from envfreeze.build.homes import Homes, homes
 from envfreeze.errors import DiskError, LockError, TargetError, UsageError, printable
 from envfreeze.model.identity import interpreter_facts, is_bytecode, versioned_wrapper
 from envfreeze.model.lock import Artifact, Lock, LooseEntry, Package, SourceTree
-from envfreeze.model.snapshot import Dist, Interpreter, Snapshot, Source
-from envfreeze.model.survey import Seen, Survey, as_loose, digest_of, survey
+from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Snapshot, Source
+from envfreeze.model.survey import Seen, Survey, digest_of, survey
 from envfreeze.probe import metadata, sitepath
 from envfreeze.probe.pointers import is_pointer
 from envfreeze.progress import Progress
@@ -156,7 +156,7 @@ def plan(lock: Lock, snapshot: Snapshot) -> SyncPlan:
             keep.append(item.dist)
     files = _wanted_files(lock, facts, where)
     stale, kept_stale = _stale(seen, files)
-    present = _present(snapshot, kept_stale)
+    present = _present(snapshot, seen, kept_stale)
     others = [site.path for site in snapshot.sites if site.kind == "site"][1:]
     named = others == [schemes.site for schemes in where.apart.values()]
     gone = [path for path, entry in present.items() if files.get(path) != entry]
@@ -317,7 +317,7 @@ def _stale(seen: Survey, files: Mapping[str, LooseEntry]) -> tuple[list[Dist], l
     """
     remove: list[Dist] = []
     keep: list[Dist] = []
-    sites = {site.path: site for site in seen.sites}
+    sites = {site.path for site in seen.sites}
     for dist in seen.loose_dists:
         if dist.site not in sites:
             continue
@@ -327,31 +327,29 @@ def _stale(seen: Survey, files: Mapping[str, LooseEntry]) -> tuple[list[Dist], l
             if not any(path == info or _is_below(path, info) for path in files):
                 remove.append(dist)
             continue
-        entries = [e for e in as_loose(sites[dist.site]).files if _is_below(e.path, dist.info)]
-        same = bool(entries) and all(files.get(f"{dist.site}/{e.path}") == e for e in entries)
+        own = seen.disowned.get((dist.site, dist.info), {})
+        same = bool(own) and all(files.get(path) == _entry(loose) for path, loose in own.items())
         (keep if same else remove).append(dist)
     return remove, keep
 
 
-def _present(snapshot: Snapshot, kept_stale: list[Dist]) -> dict[str, LooseEntry]:
+def _present(snapshot: Snapshot, seen: Survey, kept_stale: list[Dist]) -> dict[str, LooseEntry]:
     """The unowned files that are there, by absolute path."""
     found = {}
     for site in snapshot.sites:
         if site.kind in {"site", "scripts"} and _is_below(site.path, snapshot.interpreter.prefix):
             for loose in site.loose:
-                entry = LooseEntry(
-                    path=loose.path,
-                    sha256=loose.sha256,
-                    link=loose.link,
-                    executable=loose.executable,
-                )
-                found[f"{site.path}/{loose.path}"] = entry
+                found[f"{site.path}/{loose.path}"] = _entry(loose)
     for dist in kept_stale:
-        for row in dist.rows or ():
-            if row.scheme == "site" and row.sha256 and _is_below(row.path, dist.info):
-                entry = LooseEntry(path=row.path, sha256=row.sha256, executable=row.executable)
-                found.setdefault(f"{dist.site}/{row.path}", entry)
+        for path, loose in seen.disowned.get((dist.site, dist.info), {}).items():
+            found.setdefault(path, _entry(loose))
     return found
+
+
+def _entry(loose: LooseFile) -> LooseEntry:
+    return LooseEntry(
+        path=loose.path, sha256=loose.sha256, link=loose.link, executable=loose.executable
+    )
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -72,6 +72,9 @@ class Survey:
     """The site directories, their loose files complete."""
     hidden: frozenset[tuple[str, str]] = frozenset()
     """``(site, path)`` of loose files whose path an earlier site directory has, too."""
+    disowned: dict[tuple[str, str], dict[str, LooseFile]] = field(default_factory=dict)
+    """By site and metadata directory of a loose one: its files that are unowned ones of
+    :attr:`sites`, by their absolute path."""
     homeless: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """By site and metadata directory of a loose one: ``scheme/path`` of its files that lie where
     no unowned file is kept."""
@@ -110,7 +113,7 @@ def survey(snapshot: Snapshot) -> Survey:
     programs = [site for site in snapshot.sites if site.kind == "scripts"]
     if snapshot.interpreter.venv and not programs:
         programs = [Site(path=snapshot.interpreter.scripts, kind="scripts")]
-    homeless = _disown(sorter, {site.path for site in programs})
+    disowned, homeless = _disown(sorter, {site.path for site in programs})
     sites = [_with_loose(s, sorter.extra.get(s.path, [])) for s in [*owned.values(), *programs]]
     sites, programs = sites[: len(owned)], [s for s in sites[len(owned) :] if s.loose]
     behind, hidden = apart.hidden(sites, [*sorter.live, *sorter.shadowed])
@@ -122,6 +125,7 @@ def survey(snapshot: Snapshot) -> Survey:
         shadowed=[_see(dist, owners, apart=True) for dist in sorter.shadowed],
         sites=[*sites, *programs],
         hidden=frozenset(hidden),
+        disowned=disowned,
         homeless=homeless,
     )
 
@@ -190,18 +194,25 @@ def _marks(dist: Dist) -> list[LooseFile]:
     ]
 
 
-def _disown(sorter: _Sorter, programs: set[str]) -> dict[tuple[str, str], list[str]]:
+_OfDist = tuple[str, str]
+"""Its site directory and the name of its metadata directory."""
+
+
+def _disown(
+    sorter: _Sorter, programs: set[str]
+) -> tuple[dict[_OfDist, dict[str, LooseFile]], dict[_OfDist, list[str]]]:
     """Make all files that only a stale distribution owns unowned ones, its metadata included.
 
     :param programs: the directories whose unowned programs are kept.
-    :returns: :attr:`Survey.homeless`.
+    :returns: :attr:`Survey.disowned` and :attr:`Survey.homeless`.
     """
     owned = {
         (dist.site, _key(row))
         for dist in [*sorter.live, *sorter.shadowed]
         for row in dist.rows or ()
     }
-    homeless: dict[tuple[str, str], list[str]] = defaultdict(list)
+    disowned: dict[_OfDist, dict[str, LooseFile]] = defaultdict(dict)
+    homeless: dict[_OfDist, list[str]] = defaultdict(list)
     for dist in sorter.stale:
         prefix = sorter.owned_sites[dist.site].prefix
         for row in dist.rows or ():
@@ -213,7 +224,8 @@ def _disown(sorter: _Sorter, programs: set[str]) -> dict[tuple[str, str], list[s
             elif not _UNWRITABLE.search(row.path):
                 entry = LooseFile(row.path, row.sha256, row.size or 0, row.executable, None)
                 sorter.extra[home].append(entry)
-    return dict(homeless)
+                disowned[dist.site, dist.info][f"{home}/{row.path}"] = entry
+    return dict(disowned), dict(homeless)
 
 
 def _with_loose(site: Site, extra: list[LooseFile]) -> Site:

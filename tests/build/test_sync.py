@@ -579,4 +579,5 @@ def test_stale_metadata_goes_and_comes(made: Made, tmp_path: Path) -> None:
     assert (site / "old/__init__.py").exists()
     ok(envfreeze("build", tmp_path / "stale.lock", "--into", env, "--yes", env=settings))
     assert stale.exists()
+    assert (site / "old/left.py").exists(), "what it alone owns comes with it"
     assert todo_of(env, tmp_path / "stale.lock").empty
