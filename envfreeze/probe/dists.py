@@ -75,10 +75,10 @@ class SiteProbe(object):
         self._checked = []
 
     def dists(self, walk):
-        """The distributions here. *walk*: all files of a site directory, None for another."""
+        """The distributions here. *walk*: the Walk of a site directory, None for another."""
         owns_files = walk is not None
         if owns_files:
-            self.regular, self.other = walk
+            self.regular, self.other = walk.regular, walk.other
         found = []
         for name in self._metadata_names(owns_files):
             dist = self._dist(name)

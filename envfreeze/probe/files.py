@@ -1,4 +1,4 @@
-"""The files of a site directory: one walk for their stats, sha256 by all processors."""
+"""The files of a site directory: their stats, and sha256 by all processors."""
 
 import binascii
 import collections
@@ -17,10 +17,6 @@ BUFFER = 1 << 18
 # What is handed to a worker at once, in bytes; opening a file takes as long as hashing so many.
 BATCH = 4 << 20
 OPENING = 1 << 15
-# Directories: fewer are walked as fast alone.
-FORKED_FROM = 32
-# Files below one directory, after which the rest of it is shared out again.
-ROUND = 1500
 # A file changed this recently could change again without its time stamps moving (git calls
 # such an index entry racy), so its digest is not remembered.
 SETTLED = 2_000_000_000
@@ -32,97 +28,12 @@ HEAD = 1 << 13
 Stat = collections.namedtuple(
     "Stat", ["st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode"]
 )
-_AS_STAT = functools.partial(tuple.__new__, Stat)
-_STAMP = operator.attrgetter(*Stat._fields)
+AS_STAT = functools.partial(tuple.__new__, Stat)
+STAMP = operator.attrgetter(*Stat._fields)
 _CTIME = operator.attrgetter("st_ctime_ns")
-_BY_DESCRIPTOR = os.scandir in os.supports_fd  # From Python 3.7 on.
-_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _TRAMPOLINE = b"#!/bin/sh\n'''exec' "
 _PYTHON = re.compile(rb"/(?:python|pypy)[0-9.a-z]*(?=[\s\"']|$)")
-
-
-def walk(top):
-    """``(regular, other)`` files below *top*, each ``{relative path: Stat}`` by lstat.
-
-    No ``__pycache__``, no link followed. *other*: links, FIFOs, sockets, devices, and directories
-    that cannot be read. The order is the same each time, whether copies of this process help or
-    not.
-    """
-    regular, other = {}, {}  # type: dict, dict
-    pending = [""]
-    while pending:
-        several = 1 + 2 * len(pending) // workers.MOST
-        batches = [pending[i : i + several] for i in range(0, len(pending), several)]
-        pending = []
-        for found, others, left in _walked(top, batches):
-            regular.update(zip(found, map(_AS_STAT, found.values())))  # noqa: B905
-            other.update(zip(others, map(_AS_STAT, others.values())))  # noqa: B905
-            pending.extend(left)
-    return regular, other
-
-
-def _walked(top, batches):
-    """What :func:`_below` says to each batch of directories, in their order."""
-
-    def work(number):
-        return _below(top, batches[number])
-
-    copies = workers.processors() if len(batches) >= FORKED_FROM else 1
-    shared = workers.share(len(batches), work, copies)
-    return (shared.get(number) or work(number) for number in range(len(batches)))
-
-
-def _below(top, pending):
-    """``(regular, other, left)``: files below these directories of *top*, stats as plain tuples.
-
-    *left*: the directories that were not entered, where there are many files: they are for all
-    to share.
-    """
-    regular, other = {}, {}  # type: dict, dict
-    pending = list(pending)
-    while pending and len(regular) < ROUND:
-        _enter(top, pending.pop(), pending, (regular, other))
-    return regular, other, pending
-
-
-def _enter(top, prefix, pending, found):
-    """Add what lies in one directory to *found*, and the directories in it to *pending*."""
-    regular, other = found
-    place = top + "/" + prefix
-    descriptor = None
-    try:
-        try:
-            if _BY_DESCRIPTOR:  # The kernel then looks up a name for each file, not a path.
-                place = descriptor = os.open(place, _DIRECTORY)
-            entries = os.scandir(place)
-        except (OSError, ValueError) as error:
-            _refused(top, prefix, other, error)
-            return
-        with entries:
-            for entry in entries:
-                name = entry.name
-                try:
-                    if entry.is_file(follow_symlinks=False):
-                        regular[prefix + name] = _STAMP(entry.stat(follow_symlinks=False))
-                    elif not entry.is_dir(follow_symlinks=False):
-                        other[prefix + name] = _STAMP(entry.stat(follow_symlinks=False))
-                    elif name != "__pycache__":
-                        pending.append(prefix + name + "/")
-                except OSError as error:
-                    _refused(top, prefix, other, error)
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _refused(top, prefix, other, error):
-    """Note the directory that could not be read; one that is gone by now was not there."""
-    if prefix and not isinstance(error, FileNotFoundError):
-        try:
-            other[prefix[:-1]] = _STAMP(os.lstat(top + "/" + prefix[:-1]))
-        except (OSError, ValueError):
-            pass
 
 
 def stamps(stats):
@@ -131,7 +42,7 @@ def stamps(stats):
     By device, inode, size, times of modification and change, and mode. Version 2 of marshal
     has no back references, so equal values are equal bytes.
     """
-    return marshal.dumps([st[:] if type(st) is Stat else _STAMP(st) for st in stats], 2)
+    return marshal.dumps([st[:] if type(st) is Stat else STAMP(st) for st in stats], 2)
 
 
 class Hasher(object):
@@ -332,8 +243,13 @@ def settled(stats):
 
     By the time of change, which nobody can set: that of modification may lie in the future.
     """
+    return is_past(max(map(_CTIME, stats), default=0))
+
+
+def is_past(moment):
+    """Whether *moment*, in nanoseconds, is so long ago that time stamps move with a change."""
     now = time.time_ns() if hasattr(time, "time_ns") else int(time.time() * 1e9)
-    return not stats or now - max(map(_CTIME, stats)) > SETTLED
+    return now - moment > SETTLED
 
 
 def digest_of(claim):

@@ -5,10 +5,8 @@ import json
 import os
 import sys
 
-from . import dists, files, interpreter, scripts, sitepath, system, unchanged
+from . import interpreter, sitepath, unchanged, walk
 from .machine import Machine, is_utf8, utf8
-
-SCHEMA = 1
 
 
 def observe(request, initial):
@@ -30,31 +28,16 @@ def observe(request, initial):
     entries = sitepath.build(machine, initial, venv)
     facts = interpreter.facts(venv, base_executable)
     chosen = _by_identity(entries)
-    walks = {path: files.walk(path) for path, kind in chosen if kind in sitepath.SITE_KINDS}
+    walks = {path: walk.walk(path) for path, kind in chosen if kind in sitepath.SITE_KINDS}
     below = _host(request, chosen, walks) if request.get("host") else None
     last = request.get("last") or {}
     if last:
         now = unchanged.fingerprint(machine, entries, facts, walks, last["outside"])
         if now is not None and now == last["fingerprint"]:
             return {"same": now}, below
-    outside = []  # type: list
-    sites, found, remember, trees = _sites(machine, entries, chosen, (facts, walks, outside))
-    fingerprint = None  # What lies in source trees is not part of it.
-    if trees is None:
-        fingerprint = unchanged.fingerprint(machine, entries, facts, walks, outside)
-    document = {
-        "schema": SCHEMA,
-        "fingerprint": fingerprint,
-        "outside": outside,
-        "interpreter": facts,
-        "system": system.facts(machine),
-        "sites": sites,
-        "dists": found,
-        "findings": machine.findings,
-        "environment": machine.allowed(),
-        "sources": trees or [],
-        "remember": remember,
-    }
+    from . import whole  # Only now: most times nothing has changed.
+
+    document = whole.document(machine, entries, chosen, (facts, walks))
     return document, below
 
 
@@ -62,103 +45,8 @@ def _host(request, chosen, walks):
     from . import host  # A comparison of packages does without.
 
     machine = Machine(environ=request.get("environ"))  # With findings of its own.
-    sites = [(path, walks[path][0]) for path, _ in chosen if path in walks]
+    sites = [(path, walks[path].names) for path, _ in chosen if path in walks]
     return {"host": host.facts(machine, sites), "findings": machine.findings}
-
-
-def _sites(machine, entries, chosen, seen):
-    facts, walks, outside = seen
-    hasher = files.Hasher(_interpreter_directories(facts))
-    sites, found, remember, probes = [], [], {}, []
-    for path, kind in chosen:
-        if not is_utf8(path):
-            machine.find("not-utf8", path, "this entry of sys.path cannot be written down")
-            continue
-        if os.path.isfile(path):
-            zipped = dists.zipped(machine, path)
-            if zipped is not None:
-                found.append(zipped)
-            continue
-        prefix = sitepath.prefix_of(path, None)
-        probe = dists.SiteProbe(machine, hasher, dists.Roots(path, prefix, _headers(prefix, facts)))
-        owns_files = kind in sitepath.SITE_KINDS
-        found.extend(probe.dists(walks.get(path)))
-        site = {"path": path, "kind": kind, "loose": probe.loose() if owns_files else []}
-        if prefix:
-            site["prefix"] = prefix
-        sites.append(site)
-        probes.append(probe)
-    trees = _trees(machine, (facts, entries, hasher), (sites, found, probes))
-    programs = _programs(machine, hasher, facts, probes)
-    if programs is not None:
-        sites.append(programs)
-    hasher.run()
-    for probe in probes:
-        remember.update(probe.finish())
-        outside.extend(probe.outside)
-    return sites, found, remember, _finished(trees, sites, found, remember)
-
-
-def _trees(machine, known, seen):
-    """The source trees outside, their files being hashed; None where nothing points at any."""
-    facts, entries, hasher = known
-    sites, found, probes = seen
-    walked = [
-        (probe, [row[0] for row in site["loose"] if row[4] is not None])
-        for probe, site in zip(probes, sites)  # noqa: B905
-        if probe.names
-    ]
-    inside = tuple(probe.path + "/" for probe, _ in walked)
-    if not (
-        any(
-            kind in ("pth", "pythonpath") and not (p + "/").startswith(inside)
-            for p, kind in entries
-        )
-        or any("editable" in dist.get("direct_url", "") for dist in found)
-        or any(links or _may_point(machine, probe) for probe, links in walked)
-    ):
-        return None
-    from . import roots, sources  # Only now: most environments do without.
-
-    places = [roots.Site(probe.path, probe.names, links) for probe, links in walked]
-    finder = roots.Finder(machine, facts, places)
-    trees = sources.Trees(machine, hasher, finder)
-    trees.look(entries, found)
-    return trees if trees.roots else None
-
-
-def _may_point(machine, probe):
-    """Whether a file directly in a site directory may name a source tree: a first, cheap look."""
-    for name in probe.names:
-        if name.endswith(".egg-link") or "editable" in name:
-            return True
-        if name.endswith(".pth"):
-            text = machine.read(probe.path + "/" + name, 1 << 20) or b""
-            if b"/" in text or b"import _" in text:
-                return True
-    return False
-
-
-def _finished(trees, sites, found, remember):
-    if trees is None:
-        return None
-    documents, more = trees.finish()
-    trees.neutralize(sites, found)
-    remember.update(more)
-    return documents
-
-
-def _programs(machine, hasher, facts, probes):
-    """The unowned files of a venv's ``bin``, as a site; another prefix's are not its own."""
-    if not facts["venv"] or not is_utf8(facts["scripts"]):
-        return None
-    owned = set()  # type: set
-    for probe in probes:
-        owned.update(probe.outside)
-    found = scripts.Scripts(machine, hasher, facts["scripts"])
-    probes.append(found)
-    loose = found.loose(owned)
-    return {"path": facts["scripts"], "kind": "scripts", "loose": loose} if loose else None
 
 
 def _by_identity(entries):
@@ -174,26 +62,6 @@ def _by_identity(entries):
             seen.add((st.st_dev, st.st_ino))
             chosen.append((path, kind))
     return [entry for entry in entries if entry in chosen]
-
-
-def _interpreter_directories(facts):
-    """Where the python that a script's first line names may lie, as spelt and as resolved."""
-    spelt = [
-        os.path.dirname(facts["executable"]),
-        facts["scripts"],
-        os.path.dirname(facts["base-executable"]),
-    ]
-    return frozenset(spelt + [os.path.realpath(path) for path in spelt])
-
-
-def _headers(prefix, facts):
-    """Where installers put headers: pip's and uv's rule for a venv, sysconfig's elsewhere."""
-    if not prefix:
-        return None
-    tag = "python" + ".".join(facts["version"].split(".")[:2])
-    if facts["venv"] and prefix == facts["prefix"]:
-        return prefix + "/include/site/" + tag
-    return prefix + "/include/" + tag + facts["abiflags"]
 
 
 def run(request, initial, compiled):

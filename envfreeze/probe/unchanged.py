@@ -10,7 +10,7 @@ import os
 
 from . import files, sitepath
 
-VERSION = 4
+VERSION = 5
 # Read besides the site directories; see system.py.
 SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
 
@@ -18,7 +18,7 @@ SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
 def fingerprint(machine, entries, facts, walks, outside):
     """A digest over all that an answer depends on, or None where that cannot be told.
 
-    *walks*: ``{site directory: files.walk of it}``. *outside*: the files beyond them.
+    *walks*: ``{site directory: its Walk}``. *outside*: the files beyond them.
     """
     if machine.rehash or any(_is_unwatched(path, kind) for path, kind in entries):
         return None
@@ -26,20 +26,18 @@ def fingerprint(machine, entries, facts, walks, outside):
     digest = hashlib.sha256()
     known = [VERSION, entries, facts, environ, machine.allowed()]
     digest.update(json.dumps(known, sort_keys=True).encode("ascii"))
-    stats = []
+    stats, newest = [], 0
     for path, _ in entries:
         if path in walks:
-            regular, other = walks[path]
-            for found in (regular, other):
-                digest.update("\0".join(found).encode("utf-8", "surrogatepass"))
-                stats.extend(found.values())
+            walks[path].feed(digest)
+            newest = max(newest, walks[path].newest())
     for path in outside + [machine.path(path) for path in SYSTEM_FILES]:
         try:
             stats.append(os.stat(path))
             digest.update(b"+")
         except (OSError, ValueError):
             digest.update(b"-")
-    if not files.settled(stats):
+    if not files.is_past(newest) or not files.settled(stats):
         return None
     digest.update(files.stamps(stats))
     return digest.hexdigest()

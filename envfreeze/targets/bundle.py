@@ -115,19 +115,28 @@ MODULES = (
     ".machine",
     ".workers",
     ".files",
-    ".metadata",
+    ".walk",
     ".sitepath",
-    ".dists",
-    ".scripts",
     ".interpreter",
-    ".system",
     ".unchanged",
     ".main",
 )
 """In the order in which they import one another."""
 
-LATER = (".changes", ".git", ".pointers", ".roots", ".sources", ".trees")
-"""Loaded when they are first imported: most environments need none."""
+LATER = (
+    ".changes",
+    ".dists",
+    ".git",
+    ".metadata",
+    ".pointers",
+    ".roots",
+    ".scripts",
+    ".sources",
+    ".system",
+    ".trees",
+    ".whole",
+)
+"""Loaded when they are first imported: where nothing has changed, none is needed."""
 
 HOST = (
     ".accelerator",

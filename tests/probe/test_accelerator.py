@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from envfreeze.model.host import Accelerator, Driver
-from envfreeze.probe import accelerator, files
+from envfreeze.probe import accelerator, walk
 from envfreeze.probe.machine import Machine
 from tests.support import pythons
 from tests.support.trees import grow, names
@@ -81,7 +81,7 @@ def test_the_platform(tmp_path: Path, name: str) -> None:
 
 
 def test_a_look_at_this_machine_leaves_no_trace() -> None:
-    sites = [(path, files.walk(path)[0]) for path in sys.path if path.endswith("site-packages")]
+    sites = [(path, walk.walk(path).names) for path in sys.path if path.endswith("site-packages")]
     before = set(Path("/dev").glob("nvidia*"))
     told = msgspec.convert(accelerator.facts(Machine(), sites), Accelerator)
     if told.driver.state == "none":

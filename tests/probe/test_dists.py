@@ -17,8 +17,9 @@ import pytest
 from envfreeze.model.snapshot import Dist, Row, Snapshot
 from envfreeze.model.survey import survey
 from envfreeze.probe.dists import Roots, SiteProbe
-from envfreeze.probe.files import Hasher, walk
+from envfreeze.probe.files import Hasher
 from envfreeze.probe.machine import Machine
+from envfreeze.probe.walk import walk
 from tests.support.environments import Environment, claim, install
 from tests.support.pythons import newest, parameters
 

@@ -201,63 +201,6 @@ def test_a_file_that_grows_is_read_to_its_end(tmp_path: Path) -> None:
     assert found == hashlib.sha256(text).hexdigest()
 
 
-def test_walk(tmp_path: Path) -> None:
-    (tmp_path / "a" / "__pycache__").mkdir(parents=True)
-    (tmp_path / "a" / "__pycache__" / "x.pyc").write_text("")
-    (tmp_path / "a" / "b.py").write_text("")
-    (tmp_path / "link").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "fifo")
-    regular, other = files.walk(str(tmp_path))
-    assert list(regular) == ["a/b.py"]
-    assert sorted(other) == ["fifo", "link"]
-    assert files.stamps(regular.values()) == files.stamps([(tmp_path / "a/b.py").stat()])
-    (tmp_path / "top").symlink_to(tmp_path)
-    assert list(files.walk(str(tmp_path / "top"))[0]) == ["a/b.py"]
-    for nothing in ("gone", "a/b.py", "fifo", "a\0b"):
-        assert files.walk(str(tmp_path / nothing)) == ({}, {})
-
-
-@pytest.mark.parametrize("python", parameters())
-def test_a_walk_that_copies_help_with_is_the_same(python: Path, tmp_path: Path) -> None:
-    """As a program with one thread: the walk of a process with more is its own."""
-    for number in range(100):
-        below = tmp_path / "top" / f"d{number}" / "below"
-        below.mkdir(parents=True)
-        for name in range(files.ROUND // 50):
-            (below / f"f{name}.py").write_bytes(b"x" * number)
-        (below.parent / "link").symlink_to("nowhere")
-    os.mkfifo(tmp_path / "top" / "d7" / "fifo")
-    (tmp_path / "top" / "alone.py").write_text("")
-    program = """
-import os, sys
-from probe import files, workers
-asked = []
-workers.processors = lambda: 3
-share = workers.share
-workers.share = lambda *given: asked.append(share(*given)) or asked[-1]
-together = files.walk(sys.argv[1])
-assert any(asked)
-asked.clear()
-workers.processors = lambda: 1
-alone = files.walk(sys.argv[1])
-assert not any(asked)
-assert [list(part.items()) for part in together] == [list(part.items()) for part in alone]
-for path, st in list(alone[0].items()) + list(alone[1].items()):
-    there = os.lstat(sys.argv[1] + "/" + path)
-    assert all(getattr(st, name) == getattr(there, name) for name in st._fields)
-print(len(alone[0]), len(alone[1]))
-"""
-    done = subprocess.run(
-        [python, "-B", "-W", "error", "-c", program, tmp_path / "top"],
-        cwd=Path(files.__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    assert done.stdout == f"{100 * (files.ROUND // 50) + 1} 101\n"
-
-
 @pytest.mark.parametrize("change", ["content", "mode", "mtime", "replace"])
 def test_a_stamp_changes_with_the_file(change: str, tmp_path: Path) -> None:
     path = tmp_path / "f"

@@ -1,0 +1,150 @@
+"""The Snapshot of an environment that is new, or has changed since an earlier look at it."""
+
+import os
+
+from . import dists, files, scripts, sitepath, system, unchanged
+from .machine import is_utf8
+
+SCHEMA = 1
+
+
+def document(machine, entries, chosen, seen):
+    """The Snapshot as plain values.
+
+    *entries*: ``[(path, kind)]`` of sys.path; *chosen*: those that may hold distributions;
+    *seen*: the interpreter's facts, and ``{site directory: its Walk}``.
+    """
+    facts, walks = seen
+    outside = []  # type: list
+    sites, found, remember, trees = _sites(machine, entries, chosen, (facts, walks, outside))
+    fingerprint = None  # What lies in source trees is not part of it.
+    if trees is None:
+        fingerprint = unchanged.fingerprint(machine, entries, facts, walks, outside)
+    return {
+        "schema": SCHEMA,
+        "fingerprint": fingerprint,
+        "outside": outside,
+        "interpreter": facts,
+        "system": system.facts(machine),
+        "sites": sites,
+        "dists": found,
+        "findings": machine.findings,
+        "environment": machine.allowed(),
+        "sources": trees or [],
+        "remember": remember,
+    }
+
+
+def _sites(machine, entries, chosen, seen):
+    facts, walks, outside = seen
+    hasher = files.Hasher(_interpreter_directories(facts))
+    sites, found, remember, probes = [], [], {}, []
+    for path, kind in chosen:
+        if not is_utf8(path):
+            machine.find("not-utf8", path, "this entry of sys.path cannot be written down")
+            continue
+        if os.path.isfile(path):
+            zipped = dists.zipped(machine, path)
+            if zipped is not None:
+                found.append(zipped)
+            continue
+        prefix = sitepath.prefix_of(path, None)
+        probe = dists.SiteProbe(machine, hasher, dists.Roots(path, prefix, _headers(prefix, facts)))
+        owns_files = kind in sitepath.SITE_KINDS
+        found.extend(probe.dists(walks.get(path)))
+        site = {"path": path, "kind": kind, "loose": probe.loose() if owns_files else []}
+        if prefix:
+            site["prefix"] = prefix
+        sites.append(site)
+        probes.append(probe)
+    trees = _trees(machine, (facts, entries, hasher), (sites, found, probes))
+    programs = _programs(machine, hasher, facts, probes)
+    if programs is not None:
+        sites.append(programs)
+    hasher.run()
+    for probe in probes:
+        remember.update(probe.finish())
+        outside.extend(probe.outside)
+    return sites, found, remember, _finished(trees, sites, found, remember)
+
+
+def _trees(machine, known, seen):
+    """The source trees outside, their files being hashed; None where nothing points at any."""
+    facts, entries, hasher = known
+    sites, found, probes = seen
+    walked = [
+        (probe, [row[0] for row in site["loose"] if row[4] is not None])
+        for probe, site in zip(probes, sites)  # noqa: B905
+        if probe.names
+    ]
+    inside = tuple(probe.path + "/" for probe, _ in walked)
+    if not (
+        any(
+            kind in ("pth", "pythonpath") and not (p + "/").startswith(inside)
+            for p, kind in entries
+        )
+        or any("editable" in dist.get("direct_url", "") for dist in found)
+        or any(links or _may_point(machine, probe) for probe, links in walked)
+    ):
+        return None
+    from . import roots, sources  # Only now: most environments do without.
+
+    places = [roots.Site(probe.path, probe.names, links) for probe, links in walked]
+    finder = roots.Finder(machine, facts, places)
+    trees = sources.Trees(machine, hasher, finder)
+    trees.look(entries, found)
+    return trees if trees.roots else None
+
+
+def _may_point(machine, probe):
+    """Whether a file directly in a site directory may name a source tree: a first, cheap look."""
+    for name in probe.names:
+        if name.endswith(".egg-link") or "editable" in name:
+            return True
+        if name.endswith(".pth"):
+            text = machine.read(probe.path + "/" + name, 1 << 20) or b""
+            if b"/" in text or b"import _" in text:
+                return True
+    return False
+
+
+def _finished(trees, sites, found, remember):
+    if trees is None:
+        return None
+    documents, more = trees.finish()
+    trees.neutralize(sites, found)
+    remember.update(more)
+    return documents
+
+
+def _programs(machine, hasher, facts, probes):
+    """The unowned files of a venv's ``bin``, as a site; another prefix's are not its own."""
+    if not facts["venv"] or not is_utf8(facts["scripts"]):
+        return None
+    owned = set()  # type: set
+    for probe in probes:
+        owned.update(probe.outside)
+    found = scripts.Scripts(machine, hasher, facts["scripts"])
+    probes.append(found)
+    loose = found.loose(owned)
+    return {"path": facts["scripts"], "kind": "scripts", "loose": loose} if loose else None
+
+
+def _interpreter_directories(facts):
+    """Where the python that a script's first line names may lie, as spelt and as resolved."""
+    spelt = [
+        os.path.dirname(facts["executable"]),
+        facts["scripts"],
+        os.path.dirname(facts["base-executable"]),
+    ]
+    return frozenset(spelt + [os.path.realpath(path) for path in spelt])
+
+
+def _headers(prefix, facts):
+    """Where installers put headers: pip's and uv's rule for a venv, sysconfig's elsewhere."""
+    if not prefix:
+        return None
+    tag = "python" + ".".join(facts["version"].split(".")[:2])
+    if facts["venv"] and prefix == facts["prefix"]:
+        return prefix + "/include/site/" + tag
+    return prefix + "/include/" + tag + facts["abiflags"]
