@@ -356,6 +356,57 @@ def default_root() -> Path:
     return Path(platformdirs.user_cache_dir("envfreeze", appauthor=False))
 
 
+class Stamps:
+    """Which files had which digest when they were read: while a file's stamps (device, inode,
+    size, times of modification and change) stay, it need not be read again."""
+
+    def __init__(self, cache: Cache, directory: Path) -> None:
+        """
+        :param directory: what the files lie in; the memory is its own.
+        """
+        import msgspec
+
+        self._cache = cache
+        self._key = hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()
+        self._known: dict[str, str] = {}
+        self._new: dict[str, str] = {}
+        with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
+            note = cache.read_note("kept", self._key) or b"{}"
+            self._known = msgspec.json.decode(note, type=dict[str, str])
+
+    def forget(self) -> None:
+        """Read all files again."""
+        self._known = {}
+
+    def has(self, path: Path, sha256: str) -> bool:
+        """Whether *path* is a file with this digest; it is read where that is not known."""
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                return False
+            stamp = "-".join(str(getattr(found, name)) for name in _STAMP)
+            known = self._known.get(stamp) == sha256
+            if not known and hash_file(path)[0] != sha256:
+                return False
+        except OSError:
+            return False
+        # One that was changed just now could change again with the same stamps.
+        if known or time.time_ns() - found.st_ctime_ns > _SETTLED:
+            self._new[stamp] = sha256
+        return True
+
+    def save(self) -> None:
+        """Remember what was asked for since this was made, and nothing else."""
+        import msgspec
+
+        if self._new != self._known:
+            self._cache.write_note("kept", self._key, msgspec.json.encode(self._new))
+
+
+_STAMP = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+_SETTLED = 2_000_000_000
+
+
 class Sidecar:
     """``NAME.lock.d``: the bytes that a lock packs, each at ``SHA256/FILENAME``."""
 
@@ -381,14 +432,14 @@ class Sidecar:
         """The ``path`` of an artifact as a lock writes it."""
         return f"{self.root.name}/{sha256}/{filename}"
 
-    def keep(self, source: Path, artifact: Artifact) -> None:
+    def keep(self, source: Path, artifact: Artifact, stamps: Stamps) -> None:
         """Copy *source* to where *artifact* says; done already when it lies there whole.
 
         :raises ArtifactError: *source* has other bytes. It is removed: a cache's damaged entry
             must not be met again.
         """
         target = self.lock_path.parent / str(artifact.path)
-        if target.is_file() and hash_file(target) == (artifact.sha256, artifact.size):
+        if stamps.has(target, artifact.sha256):
             return
         if not target.parent.exists():
             self._new.append(target.parent)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,15 @@ import pytest
 from envfreeze import store
 from envfreeze.errors import ArtifactError, DiskError
 from envfreeze.model.lock import Artifact, LooseSite
-from envfreeze.store import Cache, Sidecar, atomic_file, disk_errors, hash_file, write_atomic
+from envfreeze.store import (
+    Cache,
+    Sidecar,
+    Stamps,
+    atomic_file,
+    disk_errors,
+    hash_file,
+    write_atomic,
+)
 from tests.support import envs, locks
 
 
@@ -247,20 +257,76 @@ def test_kept_beside_the_lock(cache: Cache, tmp_path: Path) -> None:
     sidecar = Sidecar(tmp_path / "env.lock")
     artifact = kept(cache, sidecar, b"bytes")
     assert artifact.path == f"env.lock.d/{artifact.sha256}/x.whl"
-    sidecar.keep(source(cache, artifact), artifact)
+    sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     path = store.open_artifact(tmp_path / "env.lock", artifact)
     before = path.stat().st_mtime_ns
-    sidecar.keep(source(cache, artifact), artifact)
+    sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     assert path.stat().st_mtime_ns == before
 
 
 def test_a_damaged_file_beside_the_lock_is_made_good(cache: Cache, tmp_path: Path) -> None:
     sidecar = Sidecar(tmp_path / "env.lock")
     artifact = kept(cache, sidecar, b"bytes")
-    sidecar.keep(source(cache, artifact), artifact)
+    sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     (tmp_path / str(artifact.path)).write_bytes(b"BYTES")
-    sidecar.keep(source(cache, artifact), artifact)
+    sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     assert (tmp_path / str(artifact.path)).read_bytes() == b"bytes"
+
+
+@pytest.fixture
+def an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+
+
+@pytest.mark.usefixtures("an_hour_later")
+@pytest.mark.parametrize("forget", [False, True])
+def test_what_stayed_is_not_read_again(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, forget: bool
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"bytes")
+    sha256 = hash_file(path)[0]
+    stamps = Stamps(cache, tmp_path)
+    assert stamps.has(path, sha256)
+    assert not stamps.has(path, "0" * 64)
+    stamps.save()
+    read: list[object] = []
+    monkeypatch.setattr(store, "hash_file", lambda path: read.append(path) or ("1" * 64, 0))
+    later = Stamps(cache, tmp_path)
+    if forget:
+        later.forget()
+    assert later.has(path, sha256) == (not forget)
+    assert len(read) == forget
+    later.save()
+    path.write_bytes(b"BYTES")
+    assert not Stamps(cache, tmp_path).has(path, sha256)
+
+
+def test_what_changed_just_now_is_read_again(cache: Cache, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"bytes")
+    stamps = Stamps(cache, tmp_path)
+    assert stamps.has(path, hash_file(path)[0])
+    stamps.save()
+    assert not list(cache.root.glob("kept/**/*.json"))
+
+
+@pytest.mark.parametrize("note", [b"{", b"[]", b'{"a": 1}'])
+def test_a_damaged_memory_of_stamps_is_none(cache: Cache, tmp_path: Path, note: bytes) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"bytes")
+    key = hashlib.sha256(os.fsencode(tmp_path)).hexdigest()
+    cache.write_note("kept", key, note)
+    assert Stamps(cache, tmp_path).has(path, hash_file(path)[0])
+
+
+def test_no_file_no_digest(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("directory", "link", "gone"):
+        assert not Stamps(cache, tmp_path).has(tmp_path / name, hashlib.sha256().hexdigest())
 
 
 def test_a_damaged_cache_entry_is_not_kept(cache: Cache, tmp_path: Path) -> None:
@@ -269,7 +335,7 @@ def test_a_damaged_cache_entry_is_not_kept(cache: Cache, tmp_path: Path) -> None
     source(cache, artifact).write_bytes(b"BYTES")
     damaged = pytest.raises(ArtifactError, match="damaged in the cache")
     with damaged as caught, sidecar.all_or_nothing():
-        sidecar.keep(source(cache, artifact), artifact)
+        sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     assert "run the same command again" in caught.value.hint
     assert cache.find(artifact.sha256) is None
     assert not sidecar.root.exists()
@@ -285,14 +351,14 @@ def test_all_or_nothing(cache: Cache, tmp_path: Path, error: type[BaseException]
     sidecar = Sidecar(tmp_path / "env.lock")
     old, new = kept(cache, sidecar, b"old"), kept(cache, sidecar, b"new")
     with pytest.raises(error), sidecar.all_or_nothing():
-        sidecar.keep(source(cache, old), old)
+        sidecar.keep(source(cache, old), old, Stamps(cache, sidecar.root))
         raise error
     assert not sidecar.root.exists()
     with sidecar.all_or_nothing():
-        sidecar.keep(source(cache, old), old)
+        sidecar.keep(source(cache, old), old, Stamps(cache, sidecar.root))
     with pytest.raises(error), sidecar.all_or_nothing():
-        sidecar.keep(source(cache, old), old)
-        sidecar.keep(source(cache, new), new)
+        sidecar.keep(source(cache, old), old, Stamps(cache, sidecar.root))
+        sidecar.keep(source(cache, new), new, Stamps(cache, sidecar.root))
         raise error
     assert names(sidecar.root) == {old.sha256}
 
@@ -301,7 +367,7 @@ def test_sweeping(cache: Cache, tmp_path: Path) -> None:
     sidecar = Sidecar(tmp_path / "env.lock")
     old, new = kept(cache, sidecar, b"old"), kept(cache, sidecar, b"new")
     for artifact in (old, new):
-        sidecar.keep(source(cache, artifact), artifact)
+        sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     (sidecar.root / "mine").mkdir()
     (sidecar.root / "notes.txt").touch()
     loose = LooseSite(site="/s", archive=new, files=[])
@@ -314,6 +380,6 @@ def test_sweeping_nothing(cache: Cache, tmp_path: Path) -> None:
     sidecar = Sidecar(tmp_path / "env.lock")
     sidecar.sweep(locks.lock())
     artifact = kept(cache, sidecar, b"old")
-    sidecar.keep(source(cache, artifact), artifact)
+    sidecar.keep(source(cache, artifact), artifact, Stamps(cache, sidecar.root))
     sidecar.sweep(locks.lock())
     assert not sidecar.root.exists()

@@ -12,7 +12,7 @@ from envfreeze.errors import ArtifactError, LockError, NotHermeticError, UsageEr
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
-from envfreeze.store import Sidecar, disk_errors, write_atomic
+from envfreeze.store import Sidecar, Stamps, disk_errors, write_atomic
 from envfreeze.targets import local
 from envfreeze.workflow.context import IMAGE, Context, index, settings
 
@@ -100,7 +100,7 @@ def capture(
         earlier.remember(observation.fingerprint, frozen)
     if options.strict and not frozen.lock.machine.hermetic:
         raise _not_hermetic(frozen.lock)
-    packed = _write(frozen.lock, output, sidecar, context)
+    packed = _write(frozen.lock, output, sidecar, context, rehash=options.rehash)
     return Captured(
         lock=frozen.lock,
         target=found,
@@ -201,20 +201,24 @@ def _check_output(output: Path, options: CaptureOptions) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context) -> int:
+def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context, *, rehash: bool) -> int:
     if output == STDOUT:
         return 0  # The caller prints it.
     data = locks.dumps(lock).encode("utf-8")
     packed = [artifact for artifact in locks.artifacts(lock) if artifact.path is not None]
+    stamps = Stamps(context.cache, sidecar.root)
+    if rehash:
+        stamps.forget()
     with sidecar.all_or_nothing():
         for artifact in packed:
             source = context.cache.find(artifact.sha256)
             if source is None:
                 raise ArtifactError(f"{artifact.filename} vanished from {context.cache.root}")
-            sidecar.keep(source, artifact)
+            sidecar.keep(source, artifact, stamps)
         if not _is_same(output, data):
             _check_standard(data.decode("utf-8"))
             write_atomic(output, data)
+    stamps.save()
     sidecar.sweep(lock)
     return sum(artifact.size for artifact in packed)
 

@@ -16,7 +16,7 @@ from envfreeze.model.lock import Artifact
 from envfreeze.progress import Advance, Progress
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.pipconf import IndexSettings
-from envfreeze.store import BlobWriter, Cache, Sidecar, kept
+from envfreeze.store import BlobWriter, Cache, Sidecar, Stamps, kept
 from tests.support.fakeindex import FakeIndex, make_wheel
 
 
@@ -154,7 +154,7 @@ def beside(tmp_path: Path, cache: Cache, content: bytes) -> tuple[Path, Artifact
     artifact = kept(cache, sidecar, blob.sha256, "x.whl")
     source = cache.find(blob.sha256)
     assert source is not None
-    sidecar.keep(source, artifact)
+    sidecar.keep(source, artifact, Stamps(cache, sidecar.root))
     return lock, artifact
 
 
