@@ -15,6 +15,7 @@ import socket
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +50,16 @@ class BuildRequest:
     """Beyond those that the Dockerfile sets."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What is run in a container of an image, as root and without a network."""
+
+    image: str
+    command: str
+    """For ``sh -c``: words of ours."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 class Engine:
     """A connection to an engine that answered."""
 
@@ -73,6 +84,11 @@ class Engine:
             except (ImageNotFound, NotFound):
                 return None
             return found
+
+    def layers_of(self, image: str) -> list[str]:
+        """The DiffIDs of an image; none where there is no such image."""
+        found = (self.inspect(image) or {}).get("RootFS") or {}
+        return [str(each) for each in found.get("Layers") or []]
 
     def base_by_digest(self, reference: str) -> str:
         """Have the base image *reference* at hand; its image id.
@@ -202,6 +218,63 @@ class Engine:
             finally:
                 with contextlib.suppress(Exception):
                     self._api.remove_container(container, force=True, v=True)
+
+    def changed(
+        self,
+        step: Step,
+        files: Iterator[bytes],
+        out: Writable,
+        on_line: OnLine = lambda _line: None,
+    ) -> int:
+        """Run *step* in a fresh container, and write the image that it becomes to *out*, as
+        ``docker save`` does; neither stays in the engine. When it was made, by the engine's clock,
+        in seconds since 1970.
+
+        :param files: a tar that is unpacked at ``/`` first.
+        :raises EngineError: the step failed; the message ends with what it said last.
+        """
+        what = f"cannot prepare {step.image}"
+        with self._errors(what, hint=""):
+            container = self._api.create_container(
+                step.image,
+                command=["-c", step.command],
+                entrypoint=["/bin/sh"],
+                user="0:0",
+                environment=dict(step.environment),
+                network_disabled=True,
+                host_config=self._api.create_host_config(network_mode="none"),
+            )["Id"]
+            image = ""
+            try:
+                began = _seconds(self._api.inspect_container(container)["Created"])
+                self._api.put_archive(container, "/", _Chunks(files))
+                self._follow(container, what, on_line)
+                image = str(self._api.commit(container)["Id"])
+                self.save(image, out)
+            finally:
+                with contextlib.suppress(Exception):
+                    self._api.remove_container(container, force=True, v=True)
+                if image:
+                    self.remove(image)
+        return began
+
+    def _follow(self, container: str, what: str, on_line: OnLine) -> None:
+        """Start *container* and pass on what it says, a line at a time, until it ends."""
+        last: list[str] = []
+        stream = self._api.attach(container, stdout=True, stderr=True, stream=True)
+        with _closing(stream):
+            self._api.start(container)
+            rest = b""
+            for chunk in stream:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    said = printable(line.decode("utf-8", "replace").rstrip())
+                    last = [*last[-7:], said]
+                    on_line(said)
+        status = self._api.wait(container)["StatusCode"]
+        if status != 0:
+            said = "".join(f"\n  {line}" for line in last)
+            raise EngineError(f"{what}: it ended with status {status}{said}")
 
     def _run(self, container: str, what: str) -> bytes:
         stream = self._api.attach(container, stdout=True, stderr=True, stream=True, demux=True)
@@ -334,6 +407,11 @@ def _check_event(event: Mapping[str, Any], what: str, last: Sequence[str] = ()) 
     if message:
         said = "".join(f"\n  {line}" for line in last)
         raise EngineError(f"{what}: {str(message).strip()}{said}")
+
+
+def _seconds(moment: str) -> int:
+    """Seconds since 1970 of what an engine writes, ``2026-01-31T10:00:00.123456789Z``."""
+    return int(datetime.fromisoformat(f"{moment[:19]}+00:00").timestamp())
 
 
 # --- archives ----------------------------------------------------------------------------

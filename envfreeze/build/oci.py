@@ -9,22 +9,22 @@ from __future__ import annotations
 import gzip
 import io
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from envfreeze.build import ociarchive, ocidebs, ocilayers, place, tree
 from envfreeze.build.ociarchive import Written, layer_blob
 from envfreeze.build.ocibase import BaseTree, look
-from envfreeze.build.ocidebs import Additions
+from envfreeze.build.ocidebs import Additions, NeedsEngineError
 from envfreeze.build.ocilayers import Layer, Maker, Part, Put
-from envfreeze.errors import ArtifactError, LockError, UsageError
+from envfreeze.errors import ArtifactError, LockError
 from envfreeze.model.lock import Lock, Package
 from envfreeze.progress import Progress
 from envfreeze.render import dockerfile, imageconfig
 from envfreeze.resolve import tars
-from envfreeze.resolve.ociimage import Image
+from envfreeze.resolve.ociimage import Blob, Image
 from envfreeze.store import Cache
 
 LOCK_PATH = "/usr/share/envfreeze/env.lock"
@@ -44,6 +44,10 @@ class Plan:
     tag: str
     into: Path
     cache: Cache
+    staged: bool = False
+    """The base has the lock's system already (:mod:`envfreeze.build.stage`)."""
+    there: Sequence[Sequence[str]] = ()
+    """The DiffIDs of images that the engine has: the lowest layers in common are not written."""
 
 
 def build(plan: Plan, progress: Progress) -> Written:
@@ -51,12 +55,12 @@ def build(plan: Plan, progress: Progress) -> Written:
 
     :raises LockError: a path or a value that no image can have.
     :raises ArtifactError: something has other bytes than the lock or the base names.
-    :raises UsageError: the base cannot be built on without an engine.
+    :raises NeedsEngineError: something would have to be run in the base.
     """
     dockerfile.check_held(plan.lock)
-    if plan.lock.machine.system.unowned is not None:
+    if plan.lock.machine.system.unowned is not None and not plan.staged:
         # The loader's index would have to be made anew, by the base's own ldconfig.
-        raise UsageError(
+        raise NeedsEngineError(
             "the lock has libraries that no system package owns",
             hint="Build it with --to docker.",
         )
@@ -71,14 +75,33 @@ def build(plan: Plan, progress: Progress) -> Written:
         [(layer.title, f"sha256:{layer.note.digest}") for layer in layers],
         plan.base.diff_ids,
     )
+    above = [layer_blob(one.path, one.note.digest, one.note.size) for one in layers]
     content = ociarchive.Content(
         config=config,
         below=plan.base.layers,
-        above=[layer_blob(one.path, one.note.digest, one.note.size) for one in layers],
+        above=above,
         tag=plan.tag,
+        absent=_absent(plan, config, [*plan.base.layers, *above]),
     )
     with progress.task("write"):
         return ociarchive.write(plan.into, content, tree.EPOCH)
+
+
+def _absent(plan: Plan, config: Mapping[str, Any], layers: Sequence[Blob]) -> frozenset[str]:
+    """The lowest layers that are those of an image in *plan.there*."""
+    ours = config["rootfs"]["diff_ids"]
+    count = max((_common(ours, theirs) for theirs in plan.there), default=0)
+    return frozenset(blob.descriptor.digest for blob in layers[:count])
+
+
+def _common(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """How many of the lowest layers are the same."""
+    count = 0
+    for one, other in zip(ours, theirs, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 def _layers(making: _Making, progress: Progress) -> list[Layer]:

@@ -45,6 +45,9 @@ class Content:
     above: Sequence[Blob]
     """Ours: uncompressed, and their bytes were checked a moment ago."""
     tag: str
+    absent: frozenset[str] = frozenset()
+    """Digests of layers that are left out: the engine that it is for has them, and docker's load
+    does not look for what it has (moby: ``image/tarexport/load.go``)."""
 
 
 def write(path: Path, content: Content, epoch: int) -> Written:
@@ -60,9 +63,11 @@ def write(path: Path, content: Content, epoch: int) -> Written:
     with atomic_file(path, durable=False) as file:
         out = _Tar(file, epoch)
         for blob in content.below:
-            out.blob(blob, checked=False)
+            if blob.descriptor.digest not in content.absent:
+                out.blob(blob, checked=False)
         for blob in content.above:
-            out.blob(blob, checked=True)
+            if blob.descriptor.digest not in content.absent:
+                out.blob(blob, checked=True)
         for body in (config, manifest):
             out.text(f"blobs/sha256/{hashlib.sha256(body).hexdigest()}", body)
         out.text("index.json", canonical(_index(content, manifest)))

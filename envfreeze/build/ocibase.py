@@ -15,7 +15,7 @@ import hashlib
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import IO, cast
 
 import msgspec
@@ -140,20 +140,42 @@ def _spelt(value: object) -> object:
 def look(image: Image, cache: Cache) -> BaseTree:
     """What is in the base image, its layers laid over each other.
 
+    What an earlier look found of the lower layers is not looked at again.
+
     :raises ArtifactError: a layer cannot be read, or is not what its digests say.
     """
-    key = hashlib.sha256("\n".join(["3", *image.diff_ids]).encode()).hexdigest()
-    note = cache.read_note(_KIND, key)
+    tree, known = BaseTree(), 0
+    for count in range(len(image.diff_ids), 0, -1):
+        found = _remembered(image.diff_ids[:count], cache)
+        if found is not None:
+            tree, known = found, count
+            break
+    if known == len(image.diff_ids):
+        return tree
+    for blob, diff_id in zip(image.layers[known:], image.diff_ids[known:], strict=True):
+        _lay(tree, blob, diff_id)
+    with contextlib.suppress(UnicodeError):
+        packed = zlib.compress(msgspec.msgpack.encode(tree), 1)
+        cache.write_note(_KIND, _key(image.diff_ids), packed)
+    return tree
+
+
+def is_known(diff_ids: Sequence[str], cache: Cache) -> bool:
+    """Whether these layers have been looked at, so that their bytes are not needed."""
+    return cache.has_note(_KIND, _key(diff_ids))
+
+
+def _key(diff_ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(["3", *diff_ids]).encode()).hexdigest()
+
+
+def _remembered(diff_ids: Sequence[str], cache: Cache) -> BaseTree | None:
+    note = cache.read_note(_KIND, _key(diff_ids))
     if note is not None:
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, UnicodeError):
             data = zlib.decompressobj().decompress(note, _LIMIT)
             return msgspec.msgpack.decode(data, type=BaseTree)
-    tree = BaseTree()
-    for blob, diff_id in zip(image.layers, image.diff_ids, strict=True):
-        _lay(tree, blob, diff_id)
-    with contextlib.suppress(UnicodeError):
-        cache.write_note(_KIND, key, zlib.compress(msgspec.msgpack.encode(tree), 1))
-    return tree
+    return None
 
 
 class _Hashing:

@@ -45,6 +45,10 @@ _DPKGS = frozenset({"Status", "Config-Version", "Conffiles"})
 _RECORDS = frozenset({"control", "list"})
 
 
+class NeedsEngineError(UsageError):
+    """What the base lacks can only be brought about by running something in it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Deb:
     """A package that the base lacks."""
@@ -182,7 +186,8 @@ def plan(lock: Lock, below: BaseTree, artifacts: Mapping[str, Path]) -> Addition
     """What *below* lacks of the lock's system packages; None: nothing. *below* learns of the
     directories and links that they bring.
 
-    :raises UsageError: a package that only an engine can install, or a base that it does not fit.
+    :raises NeedsEngineError: a package that only an engine can install.
+    :raises UsageError: a base that it does not fit.
     """
     wanted = lock.machine.system.packages
     if not wanted:
@@ -206,7 +211,7 @@ def plan(lock: Lock, below: BaseTree, artifacts: Mapping[str, Path]) -> Addition
     ]
     problems += [f"  {line}" for line in (*_shared(debs), *_relations(have, debs))]
     if problems:
-        raise UsageError(
+        raise NeedsEngineError(
             "the base lacks system packages of the lock that cannot be put in without running"
             " anything:\n" + "\n".join(problems),
             hint=_DOCKER,
@@ -426,7 +431,7 @@ def _check_cache(additions: Additions) -> None:
     try:
         additions._loader_cache()
     except ldcache.CacheError as error:
-        raise UsageError(
+        raise NeedsEngineError(
             f"the base image's {_CACHE} cannot be brought up to date: {error}", hint=_DOCKER
         ) from error
 

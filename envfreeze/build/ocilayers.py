@@ -78,10 +78,13 @@ class Layer:
 
 def groups(packages: Sequence[Package]) -> list[list[Package]]:
     """The distributions by the layer that they are in, each in the lock's order; empty ones left
-    out. Small ones are spread by their names."""
+    out. Small ones are spread by their names.
+
+    The largest come first, for an engine that has the layers below need not take them again; by
+    powers of two, so that another version seldom changes places."""
     by_size = sorted(packages, key=lambda p: (-p.artifact.size, p.name, p.facts.info))
     large = [p for p in by_size if p.artifact.size >= LARGE][:MOST]
-    large.sort(key=lambda p: (p.name, p.facts.info))
+    large.sort(key=lambda p: (-p.artifact.size.bit_length(), p.name, p.facts.info))
     alone = {id(package) for package in large}
     small = [package for package in packages if id(package) not in alone]
     count = BUCKETS if sum(package.artifact.size for package in small) > _FEW else 1
@@ -130,9 +133,16 @@ class Maker:
     def _one(self, part: Part, done: Advance) -> Layer:
         if self._stop.is_set():
             raise EnvfreezeError("stopped: another layer failed")
-        found = self._known(part) or self._make(part)
+        found = self.one(part)
         done(1)
         return found
+
+    def one(self, part: Part) -> Layer:
+        """The layer as it was made before, or made now.
+
+        :raises EnvfreezeError: it cannot be made.
+        """
+        return self._known(part) or self._make(part)
 
     def _known(self, part: Part) -> Layer | None:
         """The layer as it was made before, if its bytes are still those."""

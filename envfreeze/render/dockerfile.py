@@ -116,7 +116,7 @@ def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
         "SHA256SUMS": _sums(lock, debs),
     }
     if debs:
-        files |= _system_files(lock, options, debs)
+        files |= _system_files(lock, options.templates, debs)
     return files
 
 
@@ -124,6 +124,15 @@ def deb_files(lock: Lock) -> dict[str, str]:
     """Path in the context to sha256 of every .deb."""
     debs = [_deb(package) for package in lock.machine.system.packages]
     return {f"system/{deb.file}": deb.sha256 for deb in debs}
+
+
+def system_files(lock: Lock, templates: Path | None = None) -> dict[str, str]:
+    """The texts of ``system/``: the script that installs the .debs, and what it reads.
+
+    :raises LockError: a package that is none of Debian's.
+    """
+    debs = [_deb(package) for package in _in_order(lock.machine.system.packages)]
+    return _system_files(lock, templates, debs) if debs else {}
 
 
 # --- what any image of a lock says of itself -----------------------------------------------
@@ -235,7 +244,7 @@ def _readme(lock: Lock, options: DockerOptions) -> str:
     return _fill("docker-README.md.j2", options, values)
 
 
-def _system_files(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> dict[str, str]:
+def _system_files(lock: Lock, templates: Path | None, debs: list[_Deb]) -> dict[str, str]:
     """What ``system/install.sh`` reads: which .deb is which, their digests, and for what OS."""
     release = lock.machine.system.os_release
     rows = [f"{deb.name}\t{deb.arch}\t{deb.version}\t{deb.file}\n" for deb in debs]
@@ -245,7 +254,7 @@ def _system_files(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> dict[
         if _RELEASE.fullmatch(value := release.get(key, ""))
     ]
     return {
-        "system/install.sh": template_text("install-system.sh", options.templates),
+        "system/install.sh": template_text("install-system.sh", templates),
         "system/packages.tsv": "".join(rows),
         "system/SHA256SUMS": "".join(f"{deb.sha256}  {deb.file}\n" for deb in debs),
         "system/os-release": "".join(wanted),

@@ -89,3 +89,17 @@ def _history(base: Mapping[str, Any], layers: int) -> list[Any] | None:
         return None if layers else []
     told = sum(not row.get("empty_layer") for row in rows)
     return rows if told == layers else None
+
+
+def with_layer(base: Mapping[str, Any], count: int, what: str) -> dict[str, Any]:
+    """The base's configuration with one more layer in its history.
+
+    :param count: how many layers it has without that one.
+    """
+    found = dict(base)
+    history = _history(base, count)
+    found.pop("history", None)
+    if history is not None:
+        mine = {"created": CREATED, "created_by": f"envfreeze: {what}"}
+        found["history"] = [*history, mine]
+    return found

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
+
+import msgspec
 
 from envfreeze.errors import ArtifactError, UsageError
 from envfreeze.resolve import tars
@@ -353,3 +356,36 @@ def of_docker_save(path: Path, name: str, digest: str, platform: Platform) -> Im
         blob = Descriptor(digest=own, size=found[2], media_type=LAYER)
         layers.append(Blob(descriptor=blob, path=found[0], offset=found[1]))
     return Image(name=name, digest=digest, config=config, layers=layers, diff_ids=ids)
+
+
+# --- what is remembered of an image whose layers an engine has ------------------------------
+
+
+class _Note(msgspec.Struct, frozen=True):
+    config: dict[str, Any]
+    diff_ids: list[str]
+    sizes: list[int]
+
+
+def to_note(image: Image) -> bytes:
+    """What :func:`from_note` needs of an image whose layers are unpacked ones."""
+    sizes = [blob.descriptor.size for blob in image.layers]
+    note = _Note(config=dict(image.config), diff_ids=image.diff_ids, sizes=sizes)
+    return msgspec.json.encode(note)
+
+
+def from_note(note: bytes, name: str, digest: str) -> Image | None:
+    """The image again, with layers that cannot be opened; None: the note is damaged."""
+    try:
+        found = msgspec.json.decode(note, type=_Note)
+    except msgspec.MsgspecError:
+        return None
+    if len(found.sizes) != len(found.diff_ids):
+        return None
+    layers = [
+        Blob(descriptor=Descriptor(digest=own, size=size, media_type=LAYER), path=Path(os.devnull))
+        for own, size in zip(found.diff_ids, found.sizes, strict=True)
+    ]
+    return Image(
+        name=name, digest=digest, config=found.config, layers=layers, diff_ids=found.diff_ids
+    )

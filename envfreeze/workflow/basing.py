@@ -12,6 +12,7 @@ from envfreeze.store import disk_errors
 from envfreeze.workflow.context import Context, load, settings
 
 if TYPE_CHECKING:
+    from envfreeze.build.engine import Engine
     from envfreeze.resolve.baseimage import Choice
     from envfreeze.resolve.dockerlogin import Login
     from envfreeze.resolve.ociimage import Image
@@ -198,7 +199,7 @@ def _by_digest(
     except ArtifactError as error:
         said.append(f"{error}" + (f" ({error.hint})" if error.hint else ""))
     try:
-        return _saved(base, name, digest, platform, scratch)
+        return _saved(base, platform, scratch)
     except EngineError as error:
         said.append(str(error))
     raise UsageError(
@@ -207,16 +208,53 @@ def _by_digest(
     )
 
 
-def _saved(base: str, name: str, digest: str, platform: _Platform, scratch: Path) -> Image:
+def _saved(base: str, platform: _Platform, scratch: Path) -> Image:
     """The image as an engine has it. Its layers are unpacked there, so an archive that is made of
     them has the same image id as one from the registry, and other bytes."""
     from envfreeze.build.engine import connect
-    from envfreeze.resolve import ociimage
 
     engine = connect()
     if not engine.exists(base):
         raise EngineError(f"the engine at {engine.host} does not have it")
+    return _of_engine(engine, base, platform, scratch)
+
+
+def _of_engine(engine: Engine, base: str, platform: _Platform, scratch: Path) -> Image:
+    from envfreeze.render.dockerfile import split_base
+    from envfreeze.resolve import ociimage
+
+    name, digest = split_base(base)
     path = scratch / "base.tar"
     with disk_errors(path), path.open("wb") as file:
         engine.save(base, file)
     return ociimage.of_docker_save(path, name, digest, platform)
+
+
+def image_in_engine(
+    lock: Lock, base: str, engine: Engine, scratch: Path, context: Context, *, whole: bool
+) -> Image:
+    """The base image as *engine* has it, pulled if it has to be.
+
+    Its layers are in the engine; what they hold is looked at once and remembered. Their bytes are
+    at hand only where that was not done yet, or with *whole*.
+
+    :raises EngineError: the engine cannot have it.
+    :raises UsageError: it is for another machine.
+    """
+    from envfreeze.build import ocibase
+    from envfreeze.render.dockerfile import split_base
+    from envfreeze.resolve import baseimage, ociimage
+
+    name, digest = split_base(base)
+    platform = baseimage.platform(lock.machine.interpreter.facts) or ("", "")
+    key = engine.base_by_digest(base).rpartition(":")[2]
+    note = None if whole else context.cache.read_note("base-images", key)
+    if note is not None:
+        found = ociimage.from_note(note, name, digest)
+        if found is not None and ocibase.is_known(found.diff_ids, context.cache):
+            ociimage.check_platform(found.config, platform, base)
+            return found
+    with context.progress.task("base"):
+        image = _of_engine(engine, base, platform, scratch)
+    context.cache.write_note("base-images", key, ociimage.to_note(image))
+    return image

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envfreeze.diff import compare as comparing
-from envfreeze.errors import EnvfreezeError, LockError, UsageError
+from envfreeze.errors import EngineError, EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
-from envfreeze.workflow.basing import ImageOptions, base_of
+from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
 from envfreeze.workflow.comparing import verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
 
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
+    from envfreeze.build.engine import Engine
+    from envfreeze.build.oci import Plan
+    from envfreeze.build.ociarchive import Written
     from envfreeze.build.sync import SyncPlan
     from envfreeze.render.dockerfile import DockerOptions
+    from envfreeze.resolve.ociimage import Image
 
 VENV_LAYERS: tuple[comparing.Layer, ...] = (
     "interpreter",
@@ -213,11 +217,13 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
 def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Built:
     """Build the image of a lock with the network off, then probe it and compare.
 
+    The engine runs what has to be run in the base. The rest is laid over that as layers, so two
+    builds give the same image. With a template of the user's, the engine builds its Dockerfile.
+
     :raises EngineError: no engine answers, or a step failed.
     """
     import tempfile
 
-    from envfreeze.build import docker
     from envfreeze.build.engine import connect
 
     lock = load(lock_path)
@@ -226,11 +232,12 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     engine = connect()
     engine.base_by_digest(docker_options.base)
     files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
-    inputs = _inputs(lock, lock_path, files, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        directory = docker.prepare(lock, docker_options, inputs, Path(scratch) / "context")
-        with context.progress.task("image"):
-            docker.build_image(engine, directory, docker_options)
+        job = _ImageJob(lock, lock_path, files, Path(scratch), context)
+        if options.template is not None:
+            job.from_dockerfile(engine, docker_options)
+        else:
+            job.into_engine(engine, docker_options.base, docker_options.tag)
     difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
     return Built(
         place=docker_options.tag,
@@ -238,6 +245,89 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
         files=_unowned(lock),
         difference=difference,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageJob:
+    """One image to make."""
+
+    lock: Lock
+    lock_path: Path
+    files: Mapping[str, Path]
+    scratch: Path
+    context: Context
+
+    def from_dockerfile(self, engine: Engine, options: DockerOptions) -> None:
+        """Let the engine build a Dockerfile."""
+        from envfreeze.build import docker
+
+        inputs = _inputs(self.lock, self.lock_path, self.files, self.context)
+        directory = docker.prepare(self.lock, options, inputs, self.scratch / "context")
+        with self.context.progress.task("image"):
+            docker.build_image(engine, directory, options)
+
+    def into_engine(self, engine: Engine, base: str, tag: str) -> None:
+        """Lay the layers, and give the engine those that it does not have.
+
+        One that wants all of them gets them: podman and docker's containerd store do.
+        """
+        said: EngineError | None = None
+        for whole in (False, True):
+            image = image_in_engine(
+                self.lock, base, engine, self.scratch, self.context, whole=whole
+            )
+            there = [] if whole else [image.diff_ids, engine.layers_of(tag)]
+            plan = replace(self.plan(image, tag, self.scratch / "image.tar"), there=there)
+            self.archive(plan, base, engine)
+            try:
+                with self.context.progress.task("load"):
+                    engine.load(plan.into)
+                    return
+            except EngineError as error:
+                said = said or error
+        raise said or EngineError("the engine did not take the image")
+
+    def archive(self, plan: Plan, reference: str | None, engine: Engine | None) -> Written:
+        """Write the archive. *engine* runs what has to be run; None: the first that answers.
+
+        :raises EngineError: one is needed, and none answers.
+        """
+        from envfreeze.build import oci, stage
+        from envfreeze.build.engine import connect
+        from envfreeze.build.ocidebs import NeedsEngineError
+
+        try:
+            return oci.build(plan, self.context.progress)
+        except NeedsEngineError as needed:
+            try:
+                chosen = engine or connect()
+            except EngineError as none:
+                raise UsageError(f"{needed}\n{none}", hint=needed.hint) from none
+        wanted = stage.Wanted(
+            lock=self.lock,
+            artifacts=self.files,
+            base=plan.base,
+            reference=reference,
+            cache=self.context.cache,
+            scratch=self.scratch,
+        )
+        with self.context.progress.task("system"):
+            base = stage.staged(wanted, chosen)
+        return oci.build(replace(plan, base=base, staged=True), self.context.progress)
+
+    def plan(self, base: Image, tag: str, into: Path) -> Plan:
+        from envfreeze.build import oci
+
+        return oci.Plan(
+            lock=self.lock,
+            lock_path=self.lock_path,
+            lock_sha256=hash_file(self.lock_path)[0],
+            artifacts=self.files,
+            base=base,
+            tag=tag,
+            into=into,
+            cache=self.context.cache,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +346,7 @@ class Archived:
 
 
 def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archived:
-    """Write the image of a lock as an archive, without an engine.
+    """Write the image of a lock as an archive, without an engine where nothing has to be run.
 
     With a tag the archive is loaded into the engine then, probed there and compared.
 
@@ -264,9 +354,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     """
     import tempfile
 
-    from envfreeze.build import oci
     from envfreeze.render.dockerfile import check_tag
-    from envfreeze.workflow.basing import base_image
 
     if options.into is None:
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
@@ -278,17 +366,10 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     base = options.base or base_of(lock, options, context).reference
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         image = base_image(lock, base, options, Path(scratch), context)
-        plan = oci.Plan(
-            lock=lock,
-            lock_path=lock_path,
-            lock_sha256=hash_file(lock_path)[0],
-            artifacts=_fetch(lock, lock_path, locks.artifacts(lock), options.offline, context),
-            base=image,
-            tag=tag,
-            into=options.into,
-            cache=context.cache,
-        )
-        written = oci.build(plan, context.progress)
+        files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+        job = _ImageJob(lock, lock_path, files, Path(scratch), context)
+        reference = base if image.name else None
+        written = job.archive(job.plan(image, tag, options.into), reference, None)
     return Archived(
         place=str(options.into),
         packages=len(lock.packages),

@@ -291,10 +291,9 @@ def test_a_change_of_one_package_changes_one_layer(
     scene.files[envs.sha256(scene.wheels[1].read_bytes())] = scene.wheels[1]
     scene.lock = scene.lock_of(locks.interpreter())
     after = scene.build()
-    same = [one == other for one, other in zip(before.layers, after.layers, strict=True)]
-    # That package's and the lock's own.
-    assert same.count(False) == 2
-    assert same[-1] is False
+    # That package's and the lock's own; it may have changed places, being of another size.
+    assert len(set(after.layers) - set(before.layers)) == 2
+    assert before.layers[-1] != after.layers[-1]
     assert after.image_id != before.image_id
 
 
