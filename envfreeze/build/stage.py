@@ -12,7 +12,6 @@ import gzip
 import io
 import posixpath
 import re
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -284,15 +283,24 @@ def _children(below: BaseTree, directory: str) -> list[str]:
 
 
 def _uppermost(saved: Path, scratch: Path, platform: Platform) -> Path:
-    """The last layer of the image in an archive of ``docker save``, unpacked, as a file."""
-    blob = of_docker_save(saved, "the changed base", "", platform).layers[-1]
+    """The last layer of the image in an archive of ``docker save``, unpacked, as a file.
+
+    :raises ArtifactError: it is not what the image's configuration names.
+    """
+    image = of_docker_save(saved, "the changed base", "", platform)
+    blob, wanted = image.layers[-1], image.diff_ids[-1]
     path = scratch / "layer.tar"
     with blob.open() as packed:
         is_packed = packed.read(2) == b"\x1f\x8b"
     with disk_errors(path), path.open("wb") as out, blob.open() as packed:
         stream = cast("IO[bytes]", gzip.GzipFile(fileobj=packed)) if is_packed else packed
         try:
-            shutil.copyfileobj(stream, out, CHUNK)
+            digest = place.copy_hashed(stream, out)[0]
         except tars.DAMAGE as error:
             raise ArtifactError(f"the engine saved a layer that is damaged: {error}") from error
+    if f"sha256:{digest}" != wanted:
+        raise ArtifactError(
+            f"the engine saved a layer that is not the one it names\nexpected {wanted}\n"
+            f"     got sha256:{digest}"
+        )
     return path
