@@ -14,6 +14,7 @@ from docker.errors import ImageNotFound, NotFound
 from envfreeze.build.engine import (
     BuildRequest,
     Engine,
+    Step,
     connect,
     context_chunks,
     public_registry,
@@ -82,6 +83,19 @@ class FakeApi:
 
     def remove_container(self, container: str, **_: Any) -> None:
         self.removed.append(container)
+
+    def inspect_container(self, container: str) -> dict[str, str]:
+        return {"Created": "2026-01-31T10:00:00.123456789Z"}
+
+    def commit(self, container: str) -> dict[str, str]:
+        return {"Id": f"sha256:of-{container}"}
+
+    def get_image(self, image: str, chunk_size: int) -> Iterator[bytes]:
+        del chunk_size
+        yield image.encode()
+
+    def remove_image(self, image: str, **_: Any) -> None:
+        self.removed.append(image)
 
 
 @pytest.fixture
@@ -193,6 +207,41 @@ def test_an_interrupted_probe_is_removed(engine: Engine, api: FakeApi) -> None:
     with pytest.raises(KeyboardInterrupt):
         engine.run_probe("me:1", ["python"])
     assert api.removed == ["c1"]
+
+
+def test_a_step_changes_an_image_for_a_moment(engine: Engine, api: FakeApi) -> None:
+    api.output = [b"Setting up li", b"ba\nSetting up \x1b[2Jlibb\n"]  # type: ignore[list-item]
+    out, said = io.BytesIO(), list[str]()
+    step = Step(image=REF, command="true", environment={"A": "b"})
+    assert engine.changed(step, iter([b"t", b"ar"]), out, said.append) == 1_769_853_600
+    assert out.getvalue() == b"sha256:of-c1"
+    assert said == ["Setting up liba", "Setting up \\x1b[2Jlibb"]
+    assert api.created["host_config"] == {"network_mode": "none"}
+    assert (api.created["entrypoint"], api.created["command"]) == (["/bin/sh"], ["-c", "true"])
+    assert (api.created["user"], api.created["environment"]) == ("0:0", {"A": "b"})
+    assert b"".join(api.archive) == b"tar"  # type: ignore[arg-type]
+    assert api.removed == ["c1", "sha256:of-c1"]
+
+
+def test_a_step_that_fails_leaves_nothing_in_the_engine(engine: Engine, api: FakeApi) -> None:
+    api.output = [b"".join(b"line %d\n" % n for n in range(20))]  # type: ignore[list-item]
+    api.status = 3
+    with pytest.raises(EngineError, match=r"status 3\n  line 12\n(.*\n)*  line 19$"):
+        engine.changed(Step(image=REF, command="false"), iter([]), io.BytesIO())
+    assert api.removed == ["c1"]
+
+
+def test_an_interrupted_step_leaves_nothing_in_the_engine(engine: Engine, api: FakeApi) -> None:
+    api.status = -1
+    with pytest.raises(KeyboardInterrupt):
+        engine.changed(Step(image=REF, command="sleep 9"), iter([]), io.BytesIO())
+    assert api.removed == ["c1"]
+
+
+def test_the_layers_of_an_image(engine: Engine, api: FakeApi) -> None:
+    api.images["there"] = {"RootFS": {"Layers": ["sha256:1", "sha256:2"]}}
+    assert engine.layers_of("there") == ["sha256:1", "sha256:2"]
+    assert engine.layers_of("gone") == []
 
 
 def test_a_large_context_is_never_whole_in_memory(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,26 @@ def _in_image(image: str, *argv: str) -> str:
 
 def test_the_image_verifies_and_differs_by_nothing(image: str, lock: Path) -> None:
     ok(envfreeze("verify", lock, f"image:{image}"))
+
+
+def test_another_build_is_the_same_image(
+    docker_engine: TestEngine, image: str, lock: Path, cache: Path, tmp_path: Path
+) -> None:
+    """With nothing remembered but what was fetched: the base's own dpkg runs again."""
+    fetched = tmp_path / "cache"
+    shutil.copytree(cache, fetched, ignore=shutil.ignore_patterns("layers", "base-*"))
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--tag", "envfreeze-e2e:again",
+        "--base", docker_engine.base_ref, "--offline",
+        env={"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(fetched)},
+    )  # fmt: skip
+    ok(done)
+    assert (fetched / "layers").is_dir()
+    first, again = connect().inspect(image), connect().inspect("envfreeze-e2e:again")
+    assert first is not None
+    assert again is not None
+    assert first["Id"] == again["Id"]
+    assert first["RootFS"] == again["RootFS"]
 
 
 def test_packages_and_the_standard_library_import(image: str, env: Path) -> None:
