@@ -10,7 +10,7 @@ import gzip
 import io
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
@@ -23,6 +23,7 @@ from envfreeze.errors import ArtifactError, LockError, UsageError
 from envfreeze.model.lock import Lock, Package
 from envfreeze.progress import Progress
 from envfreeze.render import dockerfile, imageconfig
+from envfreeze.render.running import Running
 from envfreeze.resolve import tars
 from envfreeze.resolve.ociimage import Image
 from envfreeze.store import Cache
@@ -44,6 +45,7 @@ class Plan:
     tag: str
     into: Path
     cache: Cache
+    running: Running = field(default_factory=Running)
 
 
 def build(plan: Plan, progress: Progress) -> Written:
@@ -70,6 +72,7 @@ def build(plan: Plan, progress: Progress) -> Written:
         dockerfile.labels(plan.lock, (plan.base.name, plan.base.digest), plan.lock_sha256),
         [(layer.title, f"sha256:{layer.note.digest}") for layer in layers],
         plan.base.diff_ids,
+        plan.running,
     )
     content = ociarchive.Content(
         config=config,

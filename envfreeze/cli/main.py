@@ -212,6 +212,14 @@ def build(
     template: Annotated[
         Path | None, typer.Option(metavar="DIR", help="docker: your copy of templates/.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|UID[:GID]|root",
+            help="docker, oci: whom the image runs as; without it: 1000:1000, or root where the"
+            " environment lies below /root.",
+        ),
+    ] = None,
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
@@ -226,7 +234,7 @@ def build(
     context = _context(quiet)
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
-        _reject("venv", tag=tag, base=base, registry=registry)
+        _reject("venv", tag=tag, base=base, registry=registry, user=user)
         _reject("venv", render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
@@ -241,6 +249,7 @@ def build(
         render_only=render_only,
         template=template,
         into=into,
+        user=user,
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)

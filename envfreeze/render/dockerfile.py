@@ -15,11 +15,13 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from envfreeze.errors import LockError, NotHermeticError, UsageError, printable
 from envfreeze.model.lock import Lock, SystemPackage
+from envfreeze.render import running
+from envfreeze.render.running import Running
 from envfreeze.render.templates import template_text
 
 INTERPRETER = "interpreter.tar.gz"
@@ -58,6 +60,7 @@ class DockerOptions:
     tag: str = "envfreeze"
     templates: Path | None = None
     """A directory whose templates replace ours."""
+    running: Running = field(default_factory=Running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ def labels(lock: Lock, base: tuple[str, str], lock_sha256: str) -> dict[str, str
 
 
 def variables(lock: Lock) -> dict[str, str]:
-    """The environment variables of an image but PATH, by name.
+    """The environment variables that the lock brings but PATH, by name.
 
     :raises LockError: one that no image can have.
     """
@@ -163,19 +166,23 @@ def variables(lock: Lock) -> dict[str, str]:
     return found
 
 
-def scripts_directory(lock: Lock) -> str:
-    """What comes first on an image's PATH.
+def own_path(lock: Lock) -> str:
+    """What comes first on an image's PATH, so that ``python`` is the environment's own.
 
     :raises LockError: it is no absolute path.
     """
-    return _absolute(lock.machine.interpreter.facts.scripts, "the scripts directory")
+    facts = lock.machine.interpreter.facts
+    scripts = _absolute(facts.scripts, "the scripts directory")
+    return scripts if facts.venv else f"{running.LINKS}:{scripts}"
 
 
 def command(lock: Lock) -> str:
     """What an image runs: ``python`` where PATH leads to it, else the whole path."""
-    executable = lock.machine.interpreter.facts.executable
-    path = PurePosixPath(_absolute(executable, "the interpreter"))
-    if str(path.parent) == scripts_directory(lock) and _SIMPLE.fullmatch(path.name):
+    facts = lock.machine.interpreter.facts
+    path = PurePosixPath(_absolute(facts.executable, "the interpreter"))
+    if not facts.venv:
+        return "python"
+    if str(path.parent) == own_path(lock) and _SIMPLE.fullmatch(path.name):
         return path.name
     return str(path)
 
@@ -202,7 +209,6 @@ def check_held(lock: Lock) -> None:
 def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
     machine = lock.machine
     facts = machine.interpreter.facts
-    scripts = scripts_directory(lock)
     marks = labels(lock, split_base(options.base), options.lock_sha256)
     return _fill(
         "Dockerfile.j2",
@@ -216,14 +222,34 @@ def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
             "packed": machine.interpreter.origin == "packed",
             "unowned": machine.system.unowned is not None,
             "packages": lock.packages,
-            "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
-            "environment": [
-                (Quoted(name), dockerfile_string(value)) for name, value in variables(lock).items()
-            ],
-            "labels": [(Quoted(name), dockerfile_string(text)) for name, text in marks.items()],
+            "path": Quoted(f'"{_escape(own_path(lock))}:$PATH"'),
+            "environment": _pairs(variables(lock)),
+            "labels": _pairs(marks),
             "command": dockerfile_json([command(lock)]),
-        },
+        }
+        | _running(lock, options.running),
     )
+
+
+def _running(lock: Lock, chosen: Running) -> dict[str, object]:
+    """What a template may say of user and GPU. A variable that the lock has stays the lock's."""
+    user = running.user(lock, chosen.user)
+    locked = variables(lock)
+
+    def unset(found: Mapping[str, str]) -> list[tuple[Quoted, Quoted]]:
+        return _pairs({name: value for name, value in found.items() if name not in locked})
+
+    return {
+        "user": Quoted(user.name),
+        "user_variables": unset(user.variables),
+        "user_reason": comment(user.reason),
+        "gpu": comment(chosen.gpu.reason) if chosen.gpu else None,
+        "gpu_variables": unset(running.gpu_variables(chosen.gpu)),
+    }
+
+
+def _pairs(found: Mapping[str, str]) -> list[tuple[Quoted, Quoted]]:
+    return [(Quoted(name), dockerfile_string(value)) for name, value in found.items()]
 
 
 def _readme(lock: Lock, options: DockerOptions) -> str:

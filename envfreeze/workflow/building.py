@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
     from envfreeze.build.sync import SyncPlan
     from envfreeze.render.dockerfile import DockerOptions
+    from envfreeze.render.running import Running
 
 VENV_LAYERS: tuple[comparing.Layer, ...] = (
     "interpreter",
@@ -287,6 +288,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
             tag=tag,
             into=options.into,
             cache=context.cache,
+            running=_running(lock, options),
         )
         written = oci.build(plan, context.progress)
     return Archived(
@@ -333,7 +335,18 @@ def _docker_options(
         lock_sha256=hash_file(lock_path)[0],
         tag=options.tag or f"envfreeze:{lock.machine.id[:12]}",
         templates=options.template,
+        running=_running(lock, options),
     )
+
+
+def _running(lock: Lock, options: ImageOptions) -> Running:
+    """As whom the image runs, and whether it asks for a GPU."""
+    from envfreeze.doctor.gpu import demand
+    from envfreeze.render.running import Gpu, Running
+
+    found = demand(lock)
+    gpu = None if found is None else Gpu(cuda=found.cuda, reason=found.reason)
+    return Running(user=options.user, gpu=gpu)
 
 
 def _inputs(lock: Lock, lock_path: Path, files: Mapping[str, Path], context: Context) -> Inputs:
