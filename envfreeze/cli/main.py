@@ -210,7 +210,10 @@ def build(
         typer.Option(metavar="DIR", help="docker: write the Dockerfile and context, stop there."),
     ] = None,
     template: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="docker: your copy of templates/.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="docker: your copy of the templates (envfreeze templates DIR)."
+        ),
     ] = None,
     user: Annotated[
         str | None,
@@ -417,6 +420,17 @@ def doctor(
     elif not quiet:
         typer.echo(report.as_text(examined.checks, examined.subject), nl=False)
     raise typer.Exit(Exit.OK if report.runs(examined.checks) else Exit.NO)
+
+
+@_command
+def templates(
+    into: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to write them to.")],
+) -> None:
+    """Write a copy of the templates of an image, to change it: envfreeze build --template DIR."""
+    from envfreeze import workflow
+
+    for name in workflow.templates(into):
+        typer.echo(into / name)
 
 
 def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:

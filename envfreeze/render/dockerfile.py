@@ -22,7 +22,7 @@ from envfreeze.errors import LockError, NotHermeticError, UsageError, printable
 from envfreeze.model.lock import Lock, SystemPackage
 from envfreeze.render import running
 from envfreeze.render.running import Running
-from envfreeze.render.templates import template_text
+from envfreeze.render.templates import template_path, template_text
 
 INTERPRETER = "interpreter.tar.gz"
 PACKAGES = "packages.tar"
@@ -300,12 +300,32 @@ def _fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> st
     environment.filters["comment"] = comment
     environment.filters["dockerfile_string"] = dockerfile_string
     environment.filters["dockerfile_json"] = dockerfile_json
+    path = template_path(name, options.templates)
     try:
-        return environment.from_string(template_text(name, options.templates)).render(values)
-    except jinja2.TemplateError as error:
-        raise UsageError(
-            f"the template {name}: {error}", hint="Correct the template, or leave it out."
-        ) from error
+        template = environment.from_string(template_text(name, options.templates))
+        return template.render(values)
+    except jinja2.TemplateSyntaxError as error:
+        raise _wrong(path, error.lineno, str(error.message), values) from error
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise _wrong(path, _line(error), str(error), values) from error
+
+
+def _line(error: BaseException) -> int | None:
+    """The line of the template that *error* came from: jinja puts it into the traceback."""
+    found, step = None, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == "<template>":
+            found = step.tb_lineno
+        step = step.tb_next
+    return found
+
+
+def _wrong(path: Path, line: int | None, said: str, values: Mapping[str, object]) -> UsageError:
+    place = str(path) if line is None else f"{path}, line {line}"
+    return UsageError(
+        f"{place}: {printable(said)}",
+        hint=f"Correct the template. It can use: {', '.join(sorted(values))}.",
+    )
 
 
 def _only_quoted(value: object) -> object:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.comparing import diff, verify
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
+    from envfreeze.workflow.templating import templates
 
 _ROOMS = {
     "basing": ("Base", "ImageOptions", "choose_base"),
@@ -48,6 +49,7 @@ _ROOMS = {
     "comparing": ("diff", "verify"),
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
+    "templating": ("templates",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -76,6 +78,7 @@ __all__ = [
     "doctor",
     "load",
     "render_docker",
+    "templates",
     "verify",
 ]
 

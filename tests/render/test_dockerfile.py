@@ -430,12 +430,27 @@ def test_a_changed_template_is_used(tmp_path: Path) -> None:
     assert render(lock(), options)["Dockerfile"] == f"FROM {BASE}\n# x?y\n"
 
 
-@pytest.mark.parametrize("text", ["{{ nothing }}", "{% if %}"])
-def test_a_wrong_template_is_a_usage_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "Dockerfile.j2").write_text(text)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{ nothing }}", "'nothing' is undefined"),
+        ("{% if base.nothing.more %}{% endif %}", "has no attribute 'nothing'"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ packages }}", "without a filter"),
+        ("{{ 1 // 0 }}", "division"),
+        ("{{ id | nothing }}", "No filter named 'nothing'"),
+    ],
+)
+def test_an_error_of_a_template_names_file_line_and_variable(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "Dockerfile.j2").write_text(f"FROM {{{{ base }}}}\n\n{text}\n")
     options = DockerOptions(base=BASE, lock_sha256="e" * 64, templates=tmp_path)
-    with pytest.raises(UsageError, match=r"Dockerfile\.j2"):
+    with pytest.raises(UsageError) as caught:
         render(lock(), options)
+    assert str(caught.value).startswith(f"{tmp_path}/Dockerfile.j2, line 3: ")
+    assert said in str(caught.value)
+    assert "base, command, debs, environment" in (caught.value.hint or "")
 
 
 # --- the script --------------------------------------------------------------------------
