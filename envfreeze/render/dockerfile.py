@@ -109,18 +109,15 @@ def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
     :raises LockError: a value that no Dockerfile can hold safely.
     :raises NotHermeticError: the lock does not hold its interpreter.
     """
-    machine = lock.machine
     check_held(lock)
-    debs = [_deb(package) for package in _in_order(machine.system.packages)]
+    debs = [_deb(package) for package in _in_order(lock.machine.system.packages)]
     files = {
-        "Dockerfile": _dockerfile(lock, options, debs),
-        "README.md": _readme(lock, options),
+        "Dockerfile": fill("Dockerfile.j2", options, values(lock, options)),
+        "README.md": fill("docker-README.md.j2", options, readme_values(lock, options)),
         ".dockerignore": "README.md\nSHA256SUMS\n",
         "SHA256SUMS": _sums(lock, debs),
     }
-    if debs:
-        files |= _system_files(lock, options, debs)
-    return files
+    return files | system_files(lock, options) if debs else files
 
 
 def deb_files(lock: Lock) -> dict[str, str]:
@@ -206,29 +203,25 @@ def check_held(lock: Lock) -> None:
 # --- the texts ---------------------------------------------------------------------------
 
 
-def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
+def values(lock: Lock, options: DockerOptions) -> dict[str, object]:
+    """What the template of a Dockerfile can use."""
     machine = lock.machine
     facts = machine.interpreter.facts
     marks = labels(lock, split_base(options.base), options.lock_sha256)
-    return _fill(
-        "Dockerfile.j2",
-        options,
-        {
-            "base": Quoted(options.base),
-            "id": Quoted(_hex(machine.id, "the environment's id")),
-            "python": comment(f"{facts.implementation} {facts.version}"),
-            "platform": comment(facts.platform),
-            "debs": debs,
-            "packed": machine.interpreter.origin == "packed",
-            "unowned": machine.system.unowned is not None,
-            "packages": lock.packages,
-            "path": Quoted(f'"{_escape(own_path(lock))}:$PATH"'),
-            "environment": _pairs(variables(lock)),
-            "labels": _pairs(marks),
-            "command": dockerfile_json([command(lock)]),
-        }
-        | _running(lock, options.running),
-    )
+    return {
+        "base": Quoted(options.base),
+        "id": Quoted(_hex(machine.id, "the environment's id")),
+        "python": comment(f"{facts.implementation} {facts.version}"),
+        "platform": comment(facts.platform),
+        "debs": [_deb(package) for package in _in_order(machine.system.packages)],
+        "packed": machine.interpreter.origin == "packed",
+        "unowned": machine.system.unowned is not None,
+        "packages": lock.packages,
+        "path": Quoted(f'"{_escape(own_path(lock))}:$PATH"'),
+        "environment": _pairs(variables(lock)),
+        "labels": _pairs(marks),
+        "command": dockerfile_json([command(lock)]),
+    } | _running(lock, options.running)
 
 
 def _running(lock: Lock, chosen: Running) -> dict[str, object]:
@@ -252,17 +245,18 @@ def _pairs(found: Mapping[str, str]) -> list[tuple[Quoted, Quoted]]:
     return [(Quoted(name), dockerfile_string(value)) for name, value in found.items()]
 
 
-def _readme(lock: Lock, options: DockerOptions) -> str:
-    values = {
+def readme_values(lock: Lock, options: DockerOptions) -> dict[str, object]:
+    """What the template of its README can use."""
+    return {
         "id": Quoted(_hex(lock.machine.id, "the environment's id")),
         "base": Quoted(options.base),
         "tag": Quoted(shlex.quote(check_tag(options.tag))),
     }
-    return _fill("docker-README.md.j2", options, values)
 
 
-def _system_files(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> dict[str, str]:
+def system_files(lock: Lock, options: DockerOptions) -> dict[str, str]:
     """What ``system/install.sh`` reads: which .deb is which, their digests, and for what OS."""
+    debs = [_deb(package) for package in _in_order(lock.machine.system.packages)]
     release = lock.machine.system.os_release
     rows = [f"{deb.name}\t{deb.arch}\t{deb.version}\t{deb.file}\n" for deb in debs]
     wanted = [
@@ -286,7 +280,11 @@ def _sums(lock: Lock, debs: Iterable[_Deb]) -> str:
     return "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(rows))
 
 
-def _fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str:
+def fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str:
+    """The text of a template.
+
+    :raises UsageError: the template is wrong; file, line and variable are named.
+    """
     import jinja2
 
     environment = jinja2.Environment(

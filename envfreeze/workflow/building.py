@@ -14,7 +14,7 @@ from envfreeze.model.lock import Lock
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
 from envfreeze.workflow.basing import ImageOptions, base_of
-from envfreeze.workflow.comparing import verify_image, verify_local
+from envfreeze.workflow.comparing import Verified, verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Built:
     files: int
     """Files that no distribution owns."""
     difference: comparing.Difference
+    verified: Verified | None = None
+    """How the verdict came about."""
     python_path: str = ""
     """What PYTHONPATH has to be for it; a venv cannot set it."""
 
@@ -58,7 +60,7 @@ def _unowned(lock: Lock) -> int:
     return sum(len(site.files) for site in lock.machine.loose)
 
 
-def _fetch(
+def fetch(
     lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
 ) -> dict[str, Path]:
     from envfreeze.build.fetch import Fetcher
@@ -94,7 +96,7 @@ def build_venv(
     from envfreeze.build.place import remove_tree
 
     lock = load(lock_path)
-    _check_complete(lock)
+    check_complete(lock)
     if sync.is_venv(into):
         return _sync_venv(lock, lock_path, into, options, context, confirm)
     venv.check_place(into)
@@ -103,13 +105,13 @@ def build_venv(
     archives = [site.archive for site in lock.machine.loose]
     archives += [source.archive for source in lock.machine.sources]
     wanted += [archive for archive in archives if archive is not None]
-    artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
+    artifacts = fetch(lock, lock_path, wanted, options.offline, context)
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
     result = venv.build(plan, context.progress)
     target = local.LocalTarget(python=str(result), described=str(into), own=False)
     path = lock.python_path(venv.source_places(lock, into.absolute()))
     try:
-        difference = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
+        found = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
     except KeyboardInterrupt:
         # Whole, but not verified: nobody should take it for a finished build.
         remove_tree(into.absolute())
@@ -118,7 +120,8 @@ def build_venv(
         place=str(into),
         packages=len(lock.packages),
         files=_unowned(lock),
-        difference=difference,
+        difference=found.difference,
+        verified=found,
         python_path=path,
     )
 
@@ -155,7 +158,7 @@ def _sync_venv(
     if todo.removes and not confirm(todo):
         raise EnvfreezeError(f"{into} was not changed")
     if not todo.empty or sync.was_interrupted(into):
-        artifacts = _fetch(lock, lock_path, sync.wanted(lock, todo), options.offline, context)
+        artifacts = fetch(lock, lock_path, sync.wanted(lock, todo), options.offline, context)
         means = sync.Means(
             lock=lock,
             artifacts=artifacts,
@@ -165,17 +168,18 @@ def _sync_venv(
         )
         sync.apply(todo, means)
     path = lock.python_path(todo.source_places)
-    difference = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
+    found = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
     return Built(
         place=str(into),
         packages=len(lock.packages),
         files=_unowned(lock),
-        difference=difference,
+        difference=found.difference,
+        verified=found,
         python_path=path,
     )
 
 
-def _check_complete(lock: Lock) -> None:
+def check_complete(lock: Lock) -> None:
     """Refuse what would come out incomplete: named things of which the lock has no bytes."""
     lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
     lost += [
@@ -198,14 +202,14 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     from envfreeze.build import docker
 
     lock = load(lock_path)
-    _check_complete(lock)
+    check_complete(lock)
     into = options.render_only
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
-    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
     return docker.prepare(
         lock,
-        _docker_options(lock, lock_path, options, context),
+        docker_options(lock, lock_path, options, context),
         _inputs(lock, lock_path, files, context),
         into,
     )
@@ -222,22 +226,23 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     from envfreeze.build.engine import connect
 
     lock = load(lock_path)
-    _check_complete(lock)
-    docker_options = _docker_options(lock, lock_path, options, context)
+    check_complete(lock)
+    chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
-    engine.base_by_digest(docker_options.base)
-    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    engine.base_by_digest(chosen.base)
+    files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
     inputs = _inputs(lock, lock_path, files, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        directory = docker.prepare(lock, docker_options, inputs, Path(scratch) / "context")
+        directory = docker.prepare(lock, chosen, inputs, Path(scratch) / "context")
         with context.progress.task("image"):
-            docker.build_image(engine, directory, docker_options)
-    difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
+            docker.build_image(engine, directory, chosen)
+    found = verify_image(lock, lock_path, engine, chosen.tag, context, ours=True)
     return Built(
-        place=docker_options.tag,
+        place=chosen.tag,
         packages=len(lock.packages),
         files=_unowned(lock),
-        difference=difference,
+        difference=found.difference,
+        verified=found,
     )
 
 
@@ -274,7 +279,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     if options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
     lock = load(lock_path)
-    _check_complete(lock)
+    check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = options.base or base_of(lock, options, context).reference
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
@@ -283,7 +288,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
             lock=lock,
             lock_path=lock_path,
             lock_sha256=hash_file(lock_path)[0],
-            artifacts=_fetch(lock, lock_path, locks.artifacts(lock), options.offline, context),
+            artifacts=fetch(lock, lock_path, locks.artifacts(lock), options.offline, context),
             base=image,
             tag=tag,
             into=options.into,
@@ -309,9 +314,13 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
     tag = str(options.tag)
     with context.progress.task("load"):
         engine.load(Path(str(options.into)))
-    difference = verify_image(lock, lock_path, engine, tag, context)
+    found = verify_image(lock, lock_path, engine, tag, context, ours=True)
     return Built(
-        place=tag, packages=len(lock.packages), files=_unowned(lock), difference=difference
+        place=tag,
+        packages=len(lock.packages),
+        files=_unowned(lock),
+        difference=found.difference,
+        verified=found,
     )
 
 
@@ -323,7 +332,7 @@ def _scratch(context: Context) -> Path:
     return place
 
 
-def _docker_options(
+def docker_options(
     lock: Lock, lock_path: Path, options: ImageOptions, context: Context
 ) -> DockerOptions:
     from envfreeze.render.dockerfile import DockerOptions, split_base
