@@ -11,12 +11,14 @@ escaped with a backslash, and no line can end inside.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from envfreeze.errors import LockError, NotHermeticError, UsageError, printable
 from envfreeze.model.lock import Lock, SystemPackage
@@ -287,6 +289,19 @@ def fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str
     """
     import jinja2
 
+    path = template_path(name, options.templates)
+    try:
+        return str(_compiled(template_text(name, options.templates)).render(values))
+    except jinja2.TemplateSyntaxError as error:
+        raise _wrong(path, error.lineno, str(error.message), values) from error
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise _wrong(path, _line(error), str(error), values) from error
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(text: str) -> Any:
+    import jinja2
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -298,14 +313,7 @@ def fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str
     environment.filters["comment"] = comment
     environment.filters["dockerfile_string"] = dockerfile_string
     environment.filters["dockerfile_json"] = dockerfile_json
-    path = template_path(name, options.templates)
-    try:
-        template = environment.from_string(template_text(name, options.templates))
-        return template.render(values)
-    except jinja2.TemplateSyntaxError as error:
-        raise _wrong(path, error.lineno, str(error.message), values) from error
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        raise _wrong(path, _line(error), str(error), values) from error
+    return environment.from_string(text)
 
 
 def _line(error: BaseException) -> int | None:

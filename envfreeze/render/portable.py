@@ -24,7 +24,7 @@ PIP = "packages/pip"
 _URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._:@-]*/[A-Za-z0-9._~/?&'()*+,=%:@!\[\]-]*")
 """No ``$``, which pip would replace; no blank, ``;`` or ``#``, where its line would go on."""
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_PATH = re.compile(r"[A-Za-z0-9._+%/@=-]+")
+_PATH = re.compile(r"[A-Za-z0-9._+%/@=-]+\.whl")
 _WHEEL = re.compile(r"[A-Za-z0-9._+!-]+\.whl")
 
 
@@ -200,8 +200,9 @@ def _lines(package: Package, directory: str) -> Iterator[str]:
     elif facts.pointers:
         yield f"# {_name(package)}: installed from a source tree, which the lock keeps"
     else:
-        path = f"{directory}/{package.artifact.path}"
-        if not _PATH.fullmatch(path):
+        own = package.artifact.path or ""
+        path = f"{directory}/{own}"
+        if not _PATH.fullmatch(path) or ".." in own.split("/"):
             raise LockError(
                 f"the path {path!r} cannot stand in a file that pip reads",
                 hint="Move the lock to a directory with a plain name.",
