@@ -39,13 +39,13 @@ def prepare(lock: Lock, options: DockerOptions, inputs: Inputs, dest: Path) -> P
     :raises ArtifactError: a file is missing, or has other bytes than the lock names.
     """
     texts = dockerfile.render(lock, options)
-    with _whole_directory(dest) as directory:
+    with whole_directory(dest) as directory:
         for name, text in texts.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8", newline="\n")
         for name, sha256 in _binaries(lock).items():
-            _copy(inputs.files, sha256, directory / name)
+            copy_checked(inputs.files, sha256, directory / name)
         shutil.copyfile(inputs.lock_path, directory / dockerfile.LOCK)
         if hash_file(directory / dockerfile.LOCK)[0] != options.lock_sha256:
             raise ArtifactError(
@@ -73,7 +73,7 @@ def _binaries(lock: Lock) -> dict[str, str]:
     return found
 
 
-def _copy(files: Mapping[str, Path], sha256: str, target: Path) -> None:
+def copy_checked(files: Mapping[str, Path], sha256: str, target: Path) -> None:
     """Copy a file of that digest, and see that it has it: the cache is no authority."""
     source = files.get(sha256)
     if source is None:
@@ -104,7 +104,7 @@ def _finish_sums(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _whole_directory(dest: Path) -> Iterator[Path]:
+def whole_directory(dest: Path) -> Iterator[Path]:
     """A directory that becomes *dest* when the block ends well, and vanishes when not."""
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())):
         raise UsageError(

@@ -194,13 +194,19 @@ class Engine:
                 _check_event(event, f"cannot load {archive}")
 
     def run_probe(
-        self, image: str, argv: Sequence[str], files: Mapping[str, bytes] | None = None
+        self,
+        image: str,
+        argv: Sequence[str],
+        files: Mapping[str, bytes] | None = None,
+        *,
+        user: str | None = None,
     ) -> bytes:
         """Run one command in a fresh container without a network; its standard output.
 
         The container is removed afterwards, whatever happens.
 
         :param files: absolute path to content, put into the container before it starts.
+        :param user: instead of the image's own.
         :raises EngineError: it did not start, or ended with another status than 0.
         """
         with self._errors(f"cannot run {argv[0]} in {image}"):
@@ -208,6 +214,7 @@ class Engine:
                 image,
                 command=list(argv[1:]),
                 entrypoint=[argv[0]],
+                user=user,
                 network_disabled=True,
                 host_config=self._api.create_host_config(network_mode="none"),
             )["Id"]

@@ -10,7 +10,7 @@ import gzip
 import io
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,6 +23,7 @@ from envfreeze.errors import ArtifactError, LockError
 from envfreeze.model.lock import Lock, Package
 from envfreeze.progress import Progress
 from envfreeze.render import dockerfile, imageconfig
+from envfreeze.render.running import Running
 from envfreeze.resolve import tars
 from envfreeze.resolve.ociimage import Blob, Image
 from envfreeze.store import Cache
@@ -48,6 +49,7 @@ class Plan:
     """The base has the lock's system already (:mod:`envfreeze.build.stage`)."""
     there: Sequence[Sequence[str]] = ()
     """The DiffIDs of images that the engine has: the lowest layers in common are not written."""
+    running: Running = field(default_factory=Running)
 
 
 def build(plan: Plan, progress: Progress) -> Written:
@@ -74,6 +76,7 @@ def build(plan: Plan, progress: Progress) -> Written:
         dockerfile.labels(plan.lock, (plan.base.name, plan.base.digest), plan.lock_sha256),
         [(layer.title, f"sha256:{layer.note.digest}") for layer in layers],
         plan.base.diff_ids,
+        plan.running,
     )
     above = [layer_blob(one.path, one.note.digest, one.note.size) for one in layers]
     content = ociarchive.Content(

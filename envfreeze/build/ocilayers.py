@@ -35,7 +35,7 @@ BUCKETS = 8
 _FEW = 32 << 20
 """Bytes of small wheels that are not worth being spread."""
 _KIND = "layers"
-_FORMAT = b"1"
+_FORMAT = b"2"
 """Raise it with the way that a layer is written: it is part of what a layer is known by."""
 
 

@@ -180,7 +180,7 @@ class TarSink:
             a directory that a layer does not describe whatever mode it likes.
         """
         self._file = file
-        self._own = own.rstrip("/") + "/"
+        self._own = (own.rstrip("/") + "/", "/usr/lib/envfreeze/")
         self._epoch = epoch
         self._below = below
         self._buffer = bytearray()

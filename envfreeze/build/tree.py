@@ -18,6 +18,7 @@ from envfreeze.model.lock import Lock, LooseSite, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.probe.sitepath import prefix_of
 from envfreeze.progress import Progress
+from envfreeze.render.running import LINKS
 from envfreeze.store import disk_errors
 
 EPOCH = 315_532_800
@@ -72,9 +73,14 @@ class Tree:
         return self._schemes[self.lock.site_of(package)]
 
     def put_venv(self, sink: place.Sink) -> None:
-        """What makes a directory a virtual environment, where it was one."""
+        """What makes a directory a virtual environment, where it was one; otherwise links by which
+        PATH leads to this interpreter, whatever else the base has below that name. (A venv has
+        its own, and is none when it is called through a link.)"""
         if self.facts.venv:
             _venv(self.facts, sink)
+            return
+        for name in ("python", "python3"):
+            sink.link(f"{LINKS}/{name}", absolute(self.facts.base_executable))
 
     def put_package(self, package: Package, sink: place.Sink) -> None:
         """One distribution."""

@@ -17,7 +17,7 @@ from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
     from envfreeze.diff.compare import Difference
-    from envfreeze.workflow import Built, Context, ImageOptions
+    from envfreeze.workflow import Built, Context, ImageOptions, Verified
 
 app = typer.Typer(
     name="envfreeze",
@@ -41,6 +41,12 @@ Rehash = Annotated[
 ]
 TARGET = "The active environment, or a path to an interpreter, a venv or a prefix."
 COMPARABLE = TARGET[:-1] + ", or image:REF."
+ReportPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Write the verdict on each layer to this file, as JSON."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
 LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
 
@@ -210,11 +216,23 @@ def build(
         typer.Option(metavar="DIR", help="docker: write the Dockerfile and context, stop there."),
     ] = None,
     template: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="docker: your copy of templates/.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="docker: your copy of the templates (envfreeze templates DIR)."
+        ),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|UID[:GID]|root",
+            help="docker, oci: whom the image runs as; without it: 1000:1000, or root where the"
+            " environment lies below /root.",
+        ),
     ] = None,
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
+    report: ReportPath = None,
     yes: Yes = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -226,11 +244,12 @@ def build(
     context = _context(quiet)
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
-        _reject("venv", tag=tag, base=base, registry=registry)
+        _reject("venv", tag=tag, base=base, registry=registry, user=user)
         _reject("venv", render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
+        _report(built.verified, report)
         _verdict(built, json, quiet, f"{into}/bin/python")
         return
     images = workflow.ImageOptions(
@@ -241,14 +260,19 @@ def build(
         render_only=render_only,
         template=template,
         into=into,
+        user=user,
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)
-        _docker(lock, images, context, json, quiet)
+        if render_only is not None:
+            _reject("docker with --render-only", report=report)
+        _docker(lock, images, context, json, quiet, report)
     elif to == "oci":
         _reject("oci", python=python, yes=yes or None)
         _reject("oci", render_only=render_only, template=template)
-        _oci(lock, images, context, json, quiet)
+        if report is not None and tag is None:
+            raise UsageError("--report needs --tag: an archive that nobody loads is not verified")
+        _oci(lock, images, context, json, quiet, report)
     else:
         raise UsageError(f"--to {to}: not something that can be built", hint="venv, docker or oci")
 
@@ -274,7 +298,21 @@ def _with_base(lock: Path, options: ImageOptions, context: Context, quiet: bool)
     return replace(options, base=chosen.reference)
 
 
-def _oci(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
+def _report(found: Verified | None, path: Path | None) -> None:
+    if found is not None and path is not None:
+        from envfreeze import workflow
+
+        workflow.write_report(found, path)
+
+
+def _oci(
+    lock: Path,
+    options: ImageOptions,
+    context: Context,
+    json: bool,
+    quiet: bool,
+    report: Path | None,
+) -> None:
     from envfreeze import workflow
     from envfreeze.cli import summary
 
@@ -286,12 +324,20 @@ def _oci(lock: Path, options: ImageOptions, context: Context, json: bool, quiet:
     elif not quiet:
         typer.echo(summary.archived_text(archived), nl=False)
     if archived.built is not None:
+        _report(archived.built.verified, report)
         _verdict(
             archived.built, False, quiet or json, f"docker run --rm -it {archived.built.place}"
         )
 
 
-def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, quiet: bool) -> None:
+def _docker(
+    lock: Path,
+    options: ImageOptions,
+    context: Context,
+    json: bool,
+    quiet: bool,
+    report: Path | None,
+) -> None:
     from envfreeze import workflow
 
     options = _with_base(lock, options, context, quiet)
@@ -299,6 +345,7 @@ def _docker(lock: Path, options: ImageOptions, context: Context, json: bool, qui
         typer.echo(workflow.render_docker(lock, options, context) / "Dockerfile")
         return
     built = workflow.build_docker(lock, options, context)
+    _report(built.verified, report)
     _verdict(built, json, quiet, f"docker run --rm -it {built.place}")
 
 
@@ -345,6 +392,7 @@ def verify(
     lock: LockPath,
     target: Annotated[str | None, typer.Argument(metavar="TARGET", help=COMPARABLE)] = None,
     rehash: Rehash = False,
+    report: ReportPath = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -352,8 +400,9 @@ def verify(
     from envfreeze import workflow
 
     context = _context(quiet)
-    difference = workflow.verify(lock, target, rehash=rehash, context=context)
-    _difference(difference, json, quiet, "verified")
+    found = workflow.verified(lock, target, rehash=rehash, context=context)
+    _report(found, report)
+    _difference(found.difference, json, quiet, "verified")
 
 
 @_command
@@ -408,6 +457,81 @@ def doctor(
     elif not quiet:
         typer.echo(report.as_text(examined.checks, examined.subject), nl=False)
     raise typer.Exit(Exit.OK if report.runs(examined.checks) else Exit.NO)
+
+
+@_command
+def export(
+    lock: LockPath,
+    kind: Annotated[
+        str, typer.Option("--format", help="dockerfile, requirements or pylock.")
+    ] = "dockerfile",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="dockerfile: the directory to make; else the file to write.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where something has no public URL.")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="dockerfile: the base image, as for a build.")
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(metavar="HOST[/PREFIX]", help="dockerfile: a mirror to choose it from."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|UID[:GID]|root", help="dockerfile: whom the image runs as."),
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="dockerfile: the name in its README.")] = None,
+    template: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="dockerfile: your copy of the templates.")
+    ] = None,
+    offline: Offline = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a lock for other tools: a Dockerfile that needs only public URLs, requirements.txt
+    with hashes, pylock.toml."""
+    from envfreeze import workflow
+
+    if kind not in workflow.FORMATS:
+        raise UsageError(f"--format {kind}: not a format", hint=", ".join(workflow.FORMATS))
+    context = _context(quiet)
+    options = workflow.ImageOptions(
+        offline=offline, tag=tag, base=base, registry=registry, template=template, user=user
+    )
+    if kind == "dockerfile":
+        options = _with_base(lock, options, context, quiet)
+    else:
+        _reject_format(kind, base=base, registry=registry, user=user, tag=tag, template=template)
+    usual = {"dockerfile": "portable", "requirements": "requirements.txt", "pylock": "pylock.toml"}
+    into = output or Path(usual[kind])
+    exported = workflow.export(lock, kind, into, options, context, strict)
+    for note in [] if quiet else exported.notes:
+        typer.echo(printable(note), err=True)
+    typer.echo(exported.place)
+
+
+def _reject_format(kind: str, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--{name} is not for --format {kind}")
+
+
+@_command
+def templates(
+    into: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to write them to.")],
+) -> None:
+    """Write a copy of the templates of an image, to change it: envfreeze build --template DIR."""
+    from envfreeze import workflow
+
+    for name in workflow.templates(into):
+        typer.echo(into / name)
 
 
 def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:

@@ -279,8 +279,18 @@ def built_text(built: Built, next_step: str) -> str:
 
     if built.difference.equal:
         equal = f"verified: {_what(built)} equal to the lock"
-        return f"  {_line(built.place)}  {equal}\n{_path(built)}  next: {_line(next_step)}\n"
-    return f"  {_line(built.place)}  NOT verified\n" + report.as_text(built.difference)
+        head = f"  {_line(built.place)}  {equal}\n{_table(built)}{_path(built)}"
+        return f"{head}  next: {_line(next_step)}\n"
+    head = f"  {_line(built.place)}  NOT verified\n{_table(built)}"
+    return head + report.as_text(built.difference)
+
+
+def _table(built: Built) -> str:
+    """The verdict on each layer of an image; a venv has two."""
+    from envfreeze.diff import verdict
+
+    found = built.verified.verdicts if built.verified else []
+    return verdict.as_table(found) if any(v.layer == "environment" for v in found) else ""
 
 
 def _path(built: Built) -> str:

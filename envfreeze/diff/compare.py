@@ -22,6 +22,7 @@ Layer = Literal[
     "files",
     "sources",
     "system",
+    "environment",
     "platform",
     "accelerator",
     "numerics",
@@ -73,6 +74,8 @@ def compare(before: View, after: View, layers: tuple[Layer, ...] = LAYERS) -> Di
         "files": _files,
         "sources": _sources,
         "system": _system,
+        # Only what looks inside an image knows it (envfreeze.diff.inside).
+        "environment": lambda _before, _after: iter(()),
         **{part: functools.partial(_below, part) for part in BELOW},
     }
     changes = [change for layer in layers for change in each[layer](before, after)]

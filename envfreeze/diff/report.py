@@ -17,6 +17,7 @@ _TITLES = {
     "files": "Files that no package owns",
     "sources": "Source trees",
     "system": "System packages",
+    "environment": "What a process in the image sees",
     "platform": "Machine: platform",
     "accelerator": "Machine: accelerators",
     "numerics": "Machine: numerics",

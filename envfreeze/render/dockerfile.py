@@ -11,16 +11,20 @@ escaped with a backslash, and no line can end inside.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from envfreeze.errors import LockError, NotHermeticError, UsageError, printable
 from envfreeze.model.lock import Lock, SystemPackage
-from envfreeze.render.templates import template_text
+from envfreeze.render import running
+from envfreeze.render.running import Running
+from envfreeze.render.templates import template_path, template_text
 
 INTERPRETER = "interpreter.tar.gz"
 PACKAGES = "packages.tar"
@@ -58,6 +62,7 @@ class DockerOptions:
     tag: str = "envfreeze"
     templates: Path | None = None
     """A directory whose templates replace ours."""
+    running: Running = field(default_factory=Running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,33 +111,21 @@ def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
     :raises LockError: a value that no Dockerfile can hold safely.
     :raises NotHermeticError: the lock does not hold its interpreter.
     """
-    machine = lock.machine
     check_held(lock)
-    debs = [_deb(package) for package in _in_order(machine.system.packages)]
+    debs = [_deb(package) for package in _in_order(lock.machine.system.packages)]
     files = {
-        "Dockerfile": _dockerfile(lock, options, debs),
-        "README.md": _readme(lock, options),
+        "Dockerfile": fill("Dockerfile.j2", options, values(lock, options)),
+        "README.md": fill("docker-README.md.j2", options, readme_values(lock, options)),
         ".dockerignore": "README.md\nSHA256SUMS\n",
         "SHA256SUMS": _sums(lock, debs),
     }
-    if debs:
-        files |= _system_files(lock, options.templates, debs)
-    return files
+    return files | system_files(lock, options.templates)
 
 
 def deb_files(lock: Lock) -> dict[str, str]:
     """Path in the context to sha256 of every .deb."""
     debs = [_deb(package) for package in lock.machine.system.packages]
     return {f"system/{deb.file}": deb.sha256 for deb in debs}
-
-
-def system_files(lock: Lock, templates: Path | None = None) -> dict[str, str]:
-    """The texts of ``system/``: the script that installs the .debs, and what it reads.
-
-    :raises LockError: a package that is none of Debian's.
-    """
-    debs = [_deb(package) for package in _in_order(lock.machine.system.packages)]
-    return _system_files(lock, templates, debs) if debs else {}
 
 
 # --- what any image of a lock says of itself -----------------------------------------------
@@ -161,7 +154,7 @@ def labels(lock: Lock, base: tuple[str, str], lock_sha256: str) -> dict[str, str
 
 
 def variables(lock: Lock) -> dict[str, str]:
-    """The environment variables of an image but PATH, by name.
+    """The environment variables that the lock brings but PATH, by name.
 
     :raises LockError: one that no image can have.
     """
@@ -172,19 +165,23 @@ def variables(lock: Lock) -> dict[str, str]:
     return found
 
 
-def scripts_directory(lock: Lock) -> str:
-    """What comes first on an image's PATH.
+def own_path(lock: Lock) -> str:
+    """What comes first on an image's PATH, so that ``python`` is the environment's own.
 
     :raises LockError: it is no absolute path.
     """
-    return _absolute(lock.machine.interpreter.facts.scripts, "the scripts directory")
+    facts = lock.machine.interpreter.facts
+    scripts = _absolute(facts.scripts, "the scripts directory")
+    return scripts if facts.venv else f"{running.LINKS}:{scripts}"
 
 
 def command(lock: Lock) -> str:
     """What an image runs: ``python`` where PATH leads to it, else the whole path."""
-    executable = lock.machine.interpreter.facts.executable
-    path = PurePosixPath(_absolute(executable, "the interpreter"))
-    if str(path.parent) == scripts_directory(lock) and _SIMPLE.fullmatch(path.name):
+    facts = lock.machine.interpreter.facts
+    path = PurePosixPath(_absolute(facts.executable, "the interpreter"))
+    if not facts.venv:
+        return "python"
+    if str(path.parent) == own_path(lock) and _SIMPLE.fullmatch(path.name):
         return path.name
     return str(path)
 
@@ -208,44 +205,66 @@ def check_held(lock: Lock) -> None:
 # --- the texts ---------------------------------------------------------------------------
 
 
-def _dockerfile(lock: Lock, options: DockerOptions, debs: list[_Deb]) -> str:
+def values(lock: Lock, options: DockerOptions) -> dict[str, object]:
+    """What the template of a Dockerfile can use."""
     machine = lock.machine
     facts = machine.interpreter.facts
-    scripts = scripts_directory(lock)
     marks = labels(lock, split_base(options.base), options.lock_sha256)
-    return _fill(
-        "Dockerfile.j2",
-        options,
-        {
-            "base": Quoted(options.base),
-            "id": Quoted(_hex(machine.id, "the environment's id")),
-            "python": comment(f"{facts.implementation} {facts.version}"),
-            "platform": comment(facts.platform),
-            "debs": debs,
-            "packed": machine.interpreter.origin == "packed",
-            "unowned": machine.system.unowned is not None,
-            "packages": lock.packages,
-            "path": Quoted(f'"{_escape(scripts)}:$PATH"'),
-            "environment": [
-                (Quoted(name), dockerfile_string(value)) for name, value in variables(lock).items()
-            ],
-            "labels": [(Quoted(name), dockerfile_string(text)) for name, text in marks.items()],
-            "command": dockerfile_json([command(lock)]),
-        },
-    )
+    return {
+        "base": Quoted(options.base),
+        "id": Quoted(_hex(machine.id, "the environment's id")),
+        "python": comment(f"{facts.implementation} {facts.version}"),
+        "platform": comment(facts.platform),
+        "debs": [_deb(package) for package in _in_order(machine.system.packages)],
+        "packed": machine.interpreter.origin == "packed",
+        "unowned": machine.system.unowned is not None,
+        "packages": lock.packages,
+        "path": Quoted(f'"{_escape(own_path(lock))}:$PATH"'),
+        "environment": _pairs(variables(lock)),
+        "labels": _pairs(marks),
+        "command": dockerfile_json([command(lock)]),
+    } | _running(lock, options.running)
 
 
-def _readme(lock: Lock, options: DockerOptions) -> str:
-    values = {
+def _running(lock: Lock, chosen: Running) -> dict[str, object]:
+    """What a template may say of user and GPU. A variable that the lock has stays the lock's."""
+    user = running.user(lock, chosen.user)
+    locked = variables(lock)
+
+    def unset(found: Mapping[str, str]) -> list[tuple[Quoted, Quoted]]:
+        return _pairs({name: value for name, value in found.items() if name not in locked})
+
+    return {
+        "user": Quoted(user.name),
+        "user_variables": unset(user.variables),
+        "user_reason": comment(user.reason),
+        "gpu": comment(chosen.gpu.reason) if chosen.gpu else None,
+        "gpu_variables": unset(running.gpu_variables(chosen.gpu)),
+    }
+
+
+def _pairs(found: Mapping[str, str]) -> list[tuple[Quoted, Quoted]]:
+    return [(Quoted(name), dockerfile_string(value)) for name, value in found.items()]
+
+
+def readme_values(lock: Lock, options: DockerOptions) -> dict[str, object]:
+    """What the template of its README can use."""
+    return {
         "id": Quoted(_hex(lock.machine.id, "the environment's id")),
         "base": Quoted(options.base),
         "tag": Quoted(shlex.quote(check_tag(options.tag))),
     }
-    return _fill("docker-README.md.j2", options, values)
 
 
-def _system_files(lock: Lock, templates: Path | None, debs: list[_Deb]) -> dict[str, str]:
-    """What ``system/install.sh`` reads: which .deb is which, their digests, and for what OS."""
+def system_files(lock: Lock, templates: Path | None = None) -> dict[str, str]:
+    """What ``system/install.sh`` reads: which .deb is which, their digests, and for what OS; and
+    itself. Nothing, where the lock has none.
+
+    :raises LockError: a package that is none of Debian's.
+    """
+    debs = [_deb(package) for package in _in_order(lock.machine.system.packages)]
+    if not debs:
+        return {}
     release = lock.machine.system.os_release
     rows = [f"{deb.name}\t{deb.arch}\t{deb.version}\t{deb.file}\n" for deb in debs]
     wanted = [
@@ -269,7 +288,24 @@ def _sums(lock: Lock, debs: Iterable[_Deb]) -> str:
     return "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(rows))
 
 
-def _fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str:
+def fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> str:
+    """The text of a template.
+
+    :raises UsageError: the template is wrong; file, line and variable are named.
+    """
+    import jinja2
+
+    path = template_path(name, options.templates)
+    try:
+        return str(_compiled(template_text(name, options.templates)).render(values))
+    except jinja2.TemplateSyntaxError as error:
+        raise _wrong(path, error.lineno, str(error.message), values) from error
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise _wrong(path, _line(error), str(error), values) from error
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(text: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(
@@ -283,12 +319,25 @@ def _fill(name: str, options: DockerOptions, values: Mapping[str, object]) -> st
     environment.filters["comment"] = comment
     environment.filters["dockerfile_string"] = dockerfile_string
     environment.filters["dockerfile_json"] = dockerfile_json
-    try:
-        return environment.from_string(template_text(name, options.templates)).render(values)
-    except jinja2.TemplateError as error:
-        raise UsageError(
-            f"the template {name}: {error}", hint="Correct the template, or leave it out."
-        ) from error
+    return environment.from_string(text)
+
+
+def _line(error: BaseException) -> int | None:
+    """The line of the template that *error* came from: jinja puts it into the traceback."""
+    found, step = None, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == "<template>":
+            found = step.tb_lineno
+        step = step.tb_next
+    return found
+
+
+def _wrong(path: Path, line: int | None, said: str, values: Mapping[str, object]) -> UsageError:
+    place = str(path) if line is None else f"{path}, line {line}"
+    return UsageError(
+        f"{place}: {printable(said)}",
+        hint=f"Correct the template. It can use: {', '.join(sorted(values))}.",
+    )
 
 
 def _only_quoted(value: object) -> object:

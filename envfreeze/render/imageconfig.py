@@ -12,7 +12,8 @@ from typing import Any
 
 from envfreeze.errors import ArtifactError, UsageError
 from envfreeze.model.lock import Lock
-from envfreeze.render import dockerfile
+from envfreeze.render import dockerfile, running
+from envfreeze.render.running import Running
 
 CREATED = "1980-01-01T00:00:00Z"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -26,19 +27,21 @@ def render(
     labels: Mapping[str, str],
     layers: Sequence[tuple[str, str]],
     base_ids: Sequence[str],
+    chosen: Running | None = None,
 ) -> dict[str, Any]:
     """The configuration of the image.
 
     :param base: the base image's.
     :param layers: ``(what it is, digest unpacked)`` of each layer on top.
     :param base_ids: the digests of the base's own.
+    :param chosen: as whom it runs, and whether it asks for a GPU.
     :raises LockError: a value that no image can have.
     :raises ArtifactError: the base's configuration is none.
     :raises UsageError: the base wants something run at this point.
     """
     found: dict[str, Any] = {key: base[key] for key in _KEPT if key in base}
     found["created"] = CREATED
-    found["config"] = _running(lock, _mapping(base, "config"), labels)
+    found["config"] = _running(lock, _mapping(base, "config"), labels, chosen or Running())
     found["rootfs"] = {"type": "layers", "diff_ids": [*base_ids, *(own for _, own in layers)]}
     history = _history(base, len(base_ids))
     if history is not None:
@@ -54,8 +57,10 @@ def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found
 
 
-def _running(lock: Lock, base: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
-    """What a container is started with. ENTRYPOINT, USER and the like stay the base's."""
+def _running(
+    lock: Lock, base: Mapping[str, Any], labels: Mapping[str, str], chosen: Running
+) -> dict[str, Any]:
+    """What a container is started with. ENTRYPOINT, WORKDIR and the like stay the base's."""
     if base.get("OnBuild"):
         raise UsageError(
             "the base image has ONBUILD instructions, which only an engine can carry out",
@@ -64,21 +69,24 @@ def _running(lock: Lock, base: Mapping[str, Any], labels: Mapping[str, str]) -> 
     kept = {key: value for key, value in base.items() if key not in {"OnBuild", "Image"}}
     return {
         **kept,
-        "Env": _environment(lock, base.get("Env")),
+        "Env": _environment(lock, base.get("Env"), chosen),
+        "User": running.user(lock, chosen.user).name,
         "Labels": {**_mapping(base, "Labels"), **labels},
         "Cmd": [dockerfile.command(lock)],
     }
 
 
-def _environment(lock: Lock, base: object) -> list[str]:
+def _environment(lock: Lock, base: object, chosen: Running) -> list[str]:
     """``NAME=value`` of the base and of the lock, each name once, the base's order first."""
     rows = base if isinstance(base, list) else []
     found = dict(str(row).partition("=")[::2] for row in rows)
     path = found.get("PATH", _DEFAULT_PATH)
-    values = {"PATH": f"{dockerfile.scripts_directory(lock)}:{path}"}
+    values = {"PATH": f"{dockerfile.own_path(lock)}:{path}"}
     for name, value in dockerfile.variables(lock).items():
         dockerfile.dockerfile_string(value)  # The same values are refused as in a Dockerfile.
         values[name] = value
+    ours = running.gpu_variables(chosen.gpu) | running.user(lock, chosen.user).variables
+    values |= {name: value for name, value in ours.items() if name not in values}
     return [f"{name}={value}" for name, value in (found | values).items()]
 
 

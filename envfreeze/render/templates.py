@@ -16,12 +16,31 @@ def template_text(name: str, override: Path | None = None) -> str:
 
     :raises UsageError: there is no such template, or *override* is not a directory.
     """
+    path = template_path(name, override)
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the template {path} cannot be read: {error}") from error
+
+
+def all_templates() -> dict[str, Path]:
+    """Our own, by name."""
+    here = next((place for place in _PLACES if place.is_dir()), None)
+    found = sorted(here.iterdir()) if here is not None else []
+    return {path.name: path for path in found if path.is_file()}
+
+
+def template_path(name: str, override: Path | None = None) -> Path:
+    """Where that text is."""
     if override is not None and not override.is_dir():
-        raise UsageError(f"{override} is not a directory", hint="Give a directory of templates.")
+        raise UsageError(
+            f"{override} is not a directory",
+            hint="envfreeze templates DIR writes a copy of the templates to change.",
+        )
     for place in (*([override] if override else []), *_PLACES):
         path = place / name
         if path.is_file():
-            return path.read_text("utf-8")
+            return path
     raise UsageError(
         f"the template {name} is missing from this installation",
         hint="Reinstall envfreeze: pip install --force-reinstall envfreeze",

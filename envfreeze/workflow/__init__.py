@@ -28,9 +28,11 @@ if TYPE_CHECKING:
         cache_verify,
     )
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
-    from envfreeze.workflow.comparing import diff, verify
+    from envfreeze.workflow.comparing import Verified, diff, verified, verify, write_report
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
+    from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
+    from envfreeze.workflow.templating import templates
 
 _ROOMS = {
     "basing": ("Base", "ImageOptions", "choose_base"),
@@ -45,13 +47,17 @@ _ROOMS = {
     ),
     "caching": ("CacheVerified", "Prunable", "Pruned", "cache_prune", "cache_verify"),
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
-    "comparing": ("diff", "verify"),
+    "comparing": ("Verified", "diff", "verified", "verify", "write_report"),
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
+    "exporting": ("FORMATS", "SMALL", "Exported", "export"),
+    "templating": ("templates",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "FORMATS",
+    "SMALL",
     "STDOUT",
     "Archived",
     "Base",
@@ -62,9 +68,11 @@ __all__ = [
     "Captured",
     "Context",
     "Examined",
+    "Exported",
     "ImageOptions",
     "Prunable",
     "Pruned",
+    "Verified",
     "build_docker",
     "build_oci",
     "build_venv",
@@ -74,9 +82,13 @@ __all__ = [
     "choose_base",
     "diff",
     "doctor",
+    "export",
     "load",
     "render_docker",
+    "templates",
+    "verified",
     "verify",
+    "write_report",
 ]
 
 

@@ -33,6 +33,8 @@ class ImageOptions:
     template: Path | None = None
     into: Path | None = None
     """oci: the archive to write."""
+    user: str | None = None
+    """Whom the image runs as; None: not root, where that can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from envfreeze.model.lock import Lock
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
 from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
-from envfreeze.workflow.comparing import verify_image, verify_local
+from envfreeze.workflow.comparing import Verified, verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envfreeze.build.ociarchive import Written
     from envfreeze.build.sync import SyncPlan
     from envfreeze.render.dockerfile import DockerOptions
+    from envfreeze.render.running import Running
     from envfreeze.resolve.ociimage import Image
 
 VENV_LAYERS: tuple[comparing.Layer, ...] = (
@@ -53,6 +54,8 @@ class Built:
     files: int
     """Files that no distribution owns."""
     difference: comparing.Difference
+    verified: Verified | None = None
+    """How the verdict came about."""
     python_path: str = ""
     """What PYTHONPATH has to be for it; a venv cannot set it."""
 
@@ -61,7 +64,7 @@ def _unowned(lock: Lock) -> int:
     return sum(len(site.files) for site in lock.machine.loose)
 
 
-def _fetch(
+def fetch(
     lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
 ) -> dict[str, Path]:
     from envfreeze.build.fetch import Fetcher
@@ -97,7 +100,7 @@ def build_venv(
     from envfreeze.build.place import remove_tree
 
     lock = load(lock_path)
-    _check_complete(lock)
+    check_complete(lock)
     if sync.is_venv(into):
         return _sync_venv(lock, lock_path, into, options, context, confirm)
     venv.check_place(into)
@@ -106,13 +109,13 @@ def build_venv(
     archives = [site.archive for site in lock.machine.loose]
     archives += [source.archive for source in lock.machine.sources]
     wanted += [archive for archive in archives if archive is not None]
-    artifacts = _fetch(lock, lock_path, wanted, options.offline, context)
+    artifacts = fetch(lock, lock_path, wanted, options.offline, context)
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
     result = venv.build(plan, context.progress)
     target = local.LocalTarget(python=str(result), described=str(into), own=False)
     path = lock.python_path(venv.source_places(lock, into.absolute()))
     try:
-        difference = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
+        found = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
     except KeyboardInterrupt:
         # Whole, but not verified: nobody should take it for a finished build.
         remove_tree(into.absolute())
@@ -121,7 +124,8 @@ def build_venv(
         place=str(into),
         packages=len(lock.packages),
         files=_unowned(lock),
-        difference=difference,
+        difference=found.difference,
+        verified=found,
         python_path=path,
     )
 
@@ -158,7 +162,7 @@ def _sync_venv(
     if todo.removes and not confirm(todo):
         raise EnvfreezeError(f"{into} was not changed")
     if not todo.empty or sync.was_interrupted(into):
-        artifacts = _fetch(lock, lock_path, sync.wanted(lock, todo), options.offline, context)
+        artifacts = fetch(lock, lock_path, sync.wanted(lock, todo), options.offline, context)
         means = sync.Means(
             lock=lock,
             artifacts=artifacts,
@@ -168,17 +172,18 @@ def _sync_venv(
         )
         sync.apply(todo, means)
     path = lock.python_path(todo.source_places)
-    difference = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
+    found = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
     return Built(
         place=str(into),
         packages=len(lock.packages),
         files=_unowned(lock),
-        difference=difference,
+        difference=found.difference,
+        verified=found,
         python_path=path,
     )
 
 
-def _check_complete(lock: Lock) -> None:
+def check_complete(lock: Lock) -> None:
     """Refuse what would come out incomplete: named things of which the lock has no bytes."""
     lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
     lost += [
@@ -201,14 +206,14 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     from envfreeze.build import docker
 
     lock = load(lock_path)
-    _check_complete(lock)
+    check_complete(lock)
     into = options.render_only
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
-    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
     return docker.prepare(
         lock,
-        _docker_options(lock, lock_path, options, context),
+        docker_options(lock, lock_path, options, context),
         _inputs(lock, lock_path, files, context),
         into,
     )
@@ -227,23 +232,24 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     from envfreeze.build.engine import connect
 
     lock = load(lock_path)
-    _check_complete(lock)
-    docker_options = _docker_options(lock, lock_path, options, context)
+    check_complete(lock)
+    chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
-    engine.base_by_digest(docker_options.base)
-    files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    engine.base_by_digest(chosen.base)
+    files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         job = _ImageJob(lock, lock_path, files, Path(scratch), context)
         if options.template is not None:
-            job.from_dockerfile(engine, docker_options)
+            job.from_dockerfile(engine, chosen)
         else:
-            job.into_engine(engine, docker_options.base, docker_options.tag)
-    difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
+            job.into_engine(engine, chosen)
+    found = verify_image(lock, lock_path, engine, chosen.tag, context, ours=True)
     return Built(
-        place=docker_options.tag,
+        place=chosen.tag,
         packages=len(lock.packages),
         files=_unowned(lock),
-        difference=difference,
+        difference=found.difference,
+        verified=found,
     )
 
 
@@ -266,7 +272,7 @@ class _ImageJob:
         with self.context.progress.task("image"):
             docker.build_image(engine, directory, options)
 
-    def into_engine(self, engine: Engine, base: str, tag: str) -> None:
+    def into_engine(self, engine: Engine, options: DockerOptions) -> None:
         """Lay the layers, and give the engine those that it does not have.
 
         One that wants all of them gets them: podman and docker's containerd store do.
@@ -274,11 +280,12 @@ class _ImageJob:
         said: EngineError | None = None
         for whole in (False, True):
             image = image_in_engine(
-                self.lock, base, engine, self.scratch, self.context, whole=whole
+                self.lock, options.base, engine, self.scratch, self.context, whole=whole
             )
-            there = [] if whole else [image.diff_ids, engine.layers_of(tag)]
-            plan = replace(self.plan(image, tag, self.scratch / "image.tar"), there=there)
-            self.archive(plan, base, engine)
+            there = [] if whole else [image.diff_ids, engine.layers_of(options.tag)]
+            plan = self.plan(image, options.tag, self.scratch / "image.tar", options.running)
+            plan = replace(plan, there=there)
+            self.archive(plan, options.base, engine)
             try:
                 with self.context.progress.task("load"):
                     engine.load(plan.into)
@@ -315,7 +322,7 @@ class _ImageJob:
             base = stage.staged(wanted, chosen)
         return oci.build(replace(plan, base=base, staged=True), self.context.progress)
 
-    def plan(self, base: Image, tag: str, into: Path) -> Plan:
+    def plan(self, base: Image, tag: str, into: Path, running: Running) -> Plan:
         from envfreeze.build import oci
 
         return oci.Plan(
@@ -327,6 +334,7 @@ class _ImageJob:
             tag=tag,
             into=into,
             cache=self.context.cache,
+            running=running,
         )
 
 
@@ -361,15 +369,15 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     if options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
     lock = load(lock_path)
-    _check_complete(lock)
+    check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = options.base or base_of(lock, options, context).reference
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         image = base_image(lock, base, options, Path(scratch), context)
-        files = _fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+        files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
         job = _ImageJob(lock, lock_path, files, Path(scratch), context)
-        reference = base if image.name else None
-        written = job.archive(job.plan(image, tag, options.into), reference, None)
+        plan = job.plan(image, tag, options.into, _running(lock, options))
+        written = job.archive(plan, base if image.name else None, None)
     return Archived(
         place=str(options.into),
         packages=len(lock.packages),
@@ -388,9 +396,13 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
     tag = str(options.tag)
     with context.progress.task("load"):
         engine.load(Path(str(options.into)))
-    difference = verify_image(lock, lock_path, engine, tag, context)
+    found = verify_image(lock, lock_path, engine, tag, context, ours=True)
     return Built(
-        place=tag, packages=len(lock.packages), files=_unowned(lock), difference=difference
+        place=tag,
+        packages=len(lock.packages),
+        files=_unowned(lock),
+        difference=found.difference,
+        verified=found,
     )
 
 
@@ -402,7 +414,7 @@ def _scratch(context: Context) -> Path:
     return place
 
 
-def _docker_options(
+def docker_options(
     lock: Lock, lock_path: Path, options: ImageOptions, context: Context
 ) -> DockerOptions:
     from envfreeze.render.dockerfile import DockerOptions, split_base
@@ -414,7 +426,18 @@ def _docker_options(
         lock_sha256=hash_file(lock_path)[0],
         tag=options.tag or f"envfreeze:{lock.machine.id[:12]}",
         templates=options.template,
+        running=_running(lock, options),
     )
+
+
+def _running(lock: Lock, options: ImageOptions) -> Running:
+    """As whom the image runs, and whether it asks for a GPU."""
+    from envfreeze.doctor.gpu import demand
+    from envfreeze.render.running import Gpu, Running
+
+    found = demand(lock)
+    gpu = None if found is None else Gpu(cuda=found.cuda, reason=found.reason)
+    return Running(user=options.user, gpu=gpu)
 
 
 def _inputs(lock: Lock, lock_path: Path, files: Mapping[str, Path], context: Context) -> Inputs:

@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envfreeze.diff import compare as comparing
-from envfreeze.diff import view
+from envfreeze.diff import verdict, view
 from envfreeze.errors import EngineError, LockError, TargetError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.model.survey import digest_of, files_of, survey
+from envfreeze.store import disk_errors, hash_file, write_atomic
 from envfreeze.targets import local
 from envfreeze.targets.process import PREFIX
-from envfreeze.workflow.context import IMAGE, Context, load
+from envfreeze.workflow.context import IMAGE, ROOT, Context, load
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What was compared, and what came of it."""
+
+    lock: Lock
+    lock_path: Path
+    difference: comparing.Difference
+    verdicts: list[verdict.Verdict]
 
 
 def verify(
@@ -32,6 +43,11 @@ def verify(
 
     :param target: a local target, or ``image:REF``.
     """
+    return verified(lock_path, target, rehash=rehash, context=context).difference
+
+
+def verified(lock_path: Path, target: str | None, *, rehash: bool, context: Context) -> Verified:
+    """The same, with the verdict on each layer."""
     lock = load(lock_path)
     if target is not None and target.startswith(IMAGE):
         from envfreeze.build.engine import connect
@@ -50,7 +66,7 @@ def verify_local(
     layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
     *,
     rehash: bool = False,
-) -> comparing.Difference:
+) -> Verified:
     """Probe *target* and compare it with *lock*, in these *layers*."""
     with context.progress.task("verify"):
         observation = local.observe(
@@ -58,7 +74,27 @@ def verify_local(
         )
     title = target.python if target.described == "PATH" else target.described
     before = _lock_side(lock, str(lock_path), context)
-    return _compare(before, _live_side(local.seen(target, observation), title), layers)
+    snapshot = local.seen(target, observation)
+    difference = _compare(before, _live_side(snapshot, title), layers)
+    return Verified(
+        lock=lock,
+        lock_path=lock_path,
+        difference=difference,
+        verdicts=verdict.verdicts(lock, difference, _counts(snapshot), layers),
+    )
+
+
+def write_report(found: Verified, path: Path) -> None:
+    """The verdict as a file, whole or not at all."""
+    sha256, _ = hash_file(found.lock_path)
+    data = verdict.as_report(found.lock, sha256, found.difference, found.verdicts)
+    with disk_errors(path):
+        write_atomic(path, data)
+
+
+def _counts(snapshot: Snapshot) -> verdict.Counts:
+    seen = survey(snapshot)
+    return verdict.Counts(files=sum(len(files_of(item)) for item in seen.seen))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,13 +205,28 @@ def _is_lock(path: Path) -> bool:
 
 
 def verify_image(
-    lock: Lock, lock_path: Path, engine: Engine, image: str, context: Context
-) -> comparing.Difference:
-    """Probe *image* and compare it with *lock*."""
+    lock: Lock, lock_path: Path, engine: Engine, image: str, context: Context, *, ours: bool = False
+) -> Verified:
+    """Probe *image* and compare it with *lock*, layer by layer.
+
+    :param ours: it was just built from the lock: then ``python`` on its PATH has to be the
+        environment's, and its own user has to be able to run that.
+    """
+    from envfreeze.workflow import insiding
+
     with context.progress.task("verify"):
         snapshot = _observe_image(engine, image, lock.machine.interpreter.facts.executable)
+        looked = insiding.look(lock, engine, image, ours=ours)
     before = _lock_side(lock, str(lock_path), context)
-    return _compare(before, _live_side(snapshot, f"image:{image}"))
+    difference = _compare(before, _live_side(snapshot, f"image:{image}"))
+    difference = verdict.with_changes(difference, looked.changes)
+    counts = msgspec.structs.replace(looked.counts, files=_counts(snapshot).files)
+    return Verified(
+        lock=lock,
+        lock_path=lock_path,
+        difference=difference,
+        verdicts=verdict.verdicts(lock, difference, counts, comparing.LAYERS),
+    )
 
 
 def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
@@ -188,7 +239,7 @@ def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
     question = Question()
     for candidate in (python, "python3", "python"):
         try:
-            output = engine.run_probe(image, question.argv(candidate))
+            output = engine.run_probe(image, question.argv(candidate), user=ROOT)
         except EngineError as error:
             if "no such file" not in str(error) and "not found" not in str(error):
                 raise

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 IMAGE = "image:"
 """How a target that is an image begins."""
+ROOT = "0"
+"""Whom an image is looked at as: nobody else may read all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -315,7 +315,9 @@ def test_the_configuration_is_a_dockerfiles(scene: Scene) -> None:
     scene.lock = scene.lock_of(locks.interpreter(), environment={"LANG": 'a "b" $c'})
     scene.build()
     running = scene.image().config["config"]
-    assert running["Env"] == ["A=1", "PATH=/home/u/env/bin:/bin", 'LANG=a "b" $c']
+    path = "PATH=/home/u/env/bin:/bin"
+    assert running["Env"] == ["A=1", path, 'LANG=a "b" $c', "HOME=/tmp", "LOGNAME=python"]
+    assert running["User"] == "1000:1000"
     assert running["Entrypoint"] == ["/init"]
     assert running["Cmd"] == ["python"]
     base = ("", json.loads((scene.base / "index.json").read_text())["manifests"][0]["digest"])
@@ -324,10 +326,33 @@ def test_the_configuration_is_a_dockerfiles(scene: Scene) -> None:
     assert scene.image().config["created"] == "1980-01-01T00:00:00Z"
 
 
+def test_python_on_path_is_the_environments_own(tmp_path: Path) -> None:
+    """The base has a python of its own, in the first directory of its PATH, where the scripts of
+    the environment are, too."""
+    scene = Scene(tmp_path, config={"Env": ["PATH=/usr/local/bin:/usr/bin"]})
+    facts = locks.interpreter(
+        venv=False,
+        scripts="/usr/local/bin",
+        executable="/home/u/py/bin/python3.11",
+        prefix="/home/u/py",
+        purelib=f"/{SITE}",
+    )
+    scene.lock = scene.lock_of(facts)
+    scene.build()
+    image = scene.image()
+    assert image.config["config"]["Env"][0] == (
+        "PATH=/usr/lib/envfreeze/bin:/usr/local/bin:/usr/local/bin:/usr/bin"
+    )
+    for name in ("python", "python3"):
+        member = image.laid()[f"usr/lib/envfreeze/bin/{name}"]
+        assert (member.type, member.linkname) == (tarfile.SYMTYPE, "/home/u/py/bin/python3.11")
+    assert image.config["config"]["Cmd"] == ["python"]
+
+
 def test_a_base_without_a_path_has_the_usual_one(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.build()
-    (path,) = scene.image().config["config"]["Env"]
+    path, *_ = scene.image().config["config"]["Env"]
     assert path == (
         "PATH=/home/u/env/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     )

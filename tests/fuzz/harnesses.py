@@ -715,7 +715,8 @@ def check_context(files: dict[str, str]) -> None:
         assert posixpath.normpath(name) == name
         assert not name.startswith(("/", ".."))
     words = [line.split(None, 1)[0] for line in instructions(files["Dockerfile"])]
-    allowed = ["FROM", "COPY", "RUN", "ADD", "ADD", "ENV", "COPY", "LABEL", "CMD"]
+    allowed = ["FROM", "USER", "COPY", "RUN", "ADD", "ADD", "RUN", "ENV", "COPY", "LABEL", "ENV"]
+    allowed += ["USER", "CMD"]
     rest = iter(allowed)
     assert all(word in rest for word in words), words
     assert words[0] == "FROM"

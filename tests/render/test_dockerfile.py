@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,6 +23,7 @@ from envfreeze.model.lock import (
     SystemLayer,
     UnownedFiles,
 )
+from envfreeze.render import imageconfig
 from envfreeze.render.dockerfile import (
     DockerOptions,
     comment,
@@ -30,34 +32,18 @@ from envfreeze.render.dockerfile import (
     render,
     split_base,
 )
+from envfreeze.render.running import Gpu, Running
+from tests.support.dockerfiles import instructions, parse
 from tests.support.locks import BASE, deb, interpreter, lock
 
 OPTIONS = DockerOptions(base=BASE, lock_sha256="e" * 64, tag="me/env:1")
-
-
-def instructions(text: str) -> list[str]:
-    """The instructions of a Dockerfile as the engine splits them: comment lines and empty lines
-    go, a line that ends in a backslash goes on (reference.md, "Format")."""
-    found: list[str] = []
-    open_line = ""
-    for line in re.split(r"\r\n|[\n\r\u2028\u2029\x85\x0b\x0c]", text):
-        if line.lstrip().startswith("#") or not line.strip():
-            continue
-        open_line += line
-        if line.endswith("\\"):
-            open_line = open_line[:-1]
-            continue
-        found.append(open_line)
-        open_line = ""
-    assert open_line == ""
-    return found
 
 
 def words(text: str) -> list[str]:
     return [line.split(None, 1)[0] for line in instructions(text)]
 
 
-ALL = ["FROM", "COPY", "RUN", "ADD", "ADD", "ENV", "COPY", "LABEL", "CMD"]
+ALL = ["FROM", "USER", "COPY", "RUN", "ADD", "ADD", "ENV", "COPY", "LABEL", "ENV", "USER", "CMD"]
 
 
 def test_the_whole_text() -> None:
@@ -78,6 +64,9 @@ def test_the_whole_text() -> None:
 
 FROM {BASE}
 
+# A base may name another user, who could not install anything.
+USER root
+
 # The shared libraries that the interpreter and the packages load, as the very .deb files of
 # the machine where the lock was captured. The script checks their digests, installs those
 # that the base does not have in this version, and asserts the versions afterwards.
@@ -90,7 +79,8 @@ ADD interpreter.tar.gz /
 # The environment: every file of every distribution, placed where it was.
 ADD packages.tar /
 
-# What was set when the environment was captured.
+# `python` is this environment's own, whatever the base has under that name;
+# the rest was set when the environment was captured, and can change results.
 ENV PATH="/home/u/env/bin:$PATH" \\
     LANG="C.UTF-8" \\
     X="a \\"b\\" \\$c \\\\"
@@ -105,6 +95,14 @@ its lock by envfreeze" \\
       io.envfreeze.id="{"a" * 64}" \\
       io.envfreeze.lock-sha256="{"e" * 64}"
 
+# Nobody has to be root to run it. The number has no entry in /etc/passwd: that file is the
+# base's, and a new entry would write the day of the build into /etc/shadow. So what an entry
+# would have told stands here.
+ENV HOME="/tmp" \\
+    LOGNAME="python"
+USER 1000:1000
+
+# What runs without a command. ENTRYPOINT, WORKDIR and STOPSIGNAL are the base's.
 CMD ["python"]
 '''
     )
@@ -114,7 +112,9 @@ def test_what_is_not_needed_is_not_there() -> None:
     facts = interpreter()
     made = lock(interpreter=InterpreterLayer(facts=facts, origin="system"))
     files = render(made, OPTIONS)
-    assert words(files["Dockerfile"]) == ["FROM", "ADD", "ENV", "COPY", "LABEL", "CMD"]
+    assert words(files["Dockerfile"]) == [
+        *("FROM", "ADD", "ENV", "COPY", "LABEL", "ENV", "USER", "CMD")
+    ]
     assert sorted(files) == [".dockerignore", "Dockerfile", "README.md", "SHA256SUMS"]
     assert files["SHA256SUMS"] == ""
 
@@ -127,9 +127,11 @@ def test_unowned_libraries_are_made_known_to_the_loader() -> None:
     )
     text = render(lock(layer=layer), OPTIONS)["Dockerfile"]
     steps = instructions(text)
-    assert words(text) == ["FROM", "ADD", "ADD", "RUN", "ENV", "COPY", "LABEL", "CMD"]
-    assert steps[2] == "ADD packages.tar /"
-    assert "ldconfig" in steps[3]
+    assert words(text) == [
+        *("FROM", "USER", "ADD", "ADD", "RUN", "ENV", "COPY", "LABEL", "ENV", "USER", "CMD")
+    ]
+    assert steps[3] == "ADD packages.tar /"
+    assert "ldconfig" in steps[4]
     layer = msgspec.structs.replace(layer, unowned=UnownedFiles(files=[entry]))
     with pytest.raises(NotHermeticError, match="1 files that no system package owns"):
         render(lock(layer=layer), OPTIONS)
@@ -183,6 +185,94 @@ def test_render_does_not_depend_on_the_order_of_packages() -> None:
 def test_the_command(executable: str, command: list[str]) -> None:
     text = render(lock(facts=interpreter(executable=executable)), OPTIONS)["Dockerfile"]
     assert json.loads(instructions(text)[-1].removeprefix("CMD ")) == command
+
+
+# --- whom it runs as, what it asks of the machine -----------------------------------------
+
+
+PRIVATE = "/root"
+
+
+def told(made: Lock, **chosen: Any) -> tuple[str, dict[str, str]]:
+    """The last USER of the Dockerfile, and all variables; the archive's say the same."""
+    options = DockerOptions(base=BASE, lock_sha256="e" * 64, running=Running(**chosen))
+    text = render(made, options)["Dockerfile"]
+    found = parse(text)
+    user = [values for word, values in found if word == "USER"][-1][0]
+    pairs = [row for word, values in found if word == "ENV" for row in values]
+    variables = dict(row.split("=", 1) for row in pairs)
+    config = imageconfig.render(made, {"config": {"Env": ["PATH=/b"]}}, {}, [], [], options.running)
+    rows = dict(row.split("=", 1) for row in config["config"]["Env"])
+    assert config["config"]["User"] == user
+    assert rows == variables | {"PATH": variables["PATH"].replace("$PATH", "/b")}
+    return user, variables
+
+
+def test_it_is_not_run_as_root() -> None:
+    user, variables = told(lock())
+    assert user == "1000:1000"
+    assert variables == {"PATH": "/home/u/env/bin:$PATH", "HOME": "/tmp", "LOGNAME": "python"}
+
+
+@pytest.mark.parametrize("field", ["prefix", "base_executable", "scripts", "stdlib"])
+def test_what_only_root_can_reach_is_run_as_root(field: str) -> None:
+    made = lock(facts=interpreter(**{field: f"{PRIVATE}/py\nRUN x"}))
+    if field == "scripts":  # That one stands in the file itself.
+        made = lock(facts=interpreter(scripts=f"{PRIVATE}/py/bin"))
+    user, variables = told(made)
+    assert user == "root"
+    assert "HOME" not in variables
+    text = render(made, OPTIONS)["Dockerfile"]
+    assert f"# It stays root: /root is root's alone in most bases, and {PRIVATE}/py" in text
+    assert "# hadolint ignore=DL3002\nUSER root" in text
+    assert told(lock(facts=interpreter(prefix="/rooted")))[0] == "1000:1000"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "user", "home"),
+    [
+        ("root", "root", None),
+        ("0:0", "root", None),
+        ("1234", "1234", "/tmp"),
+        ("1234:99", "1234:99", "/tmp"),
+        ("jovyan", "jovyan", None),
+    ],
+)
+def test_a_person_chooses_the_user(wanted: str, user: str, home: str | None) -> None:
+    found, variables = told(lock(facts=interpreter(prefix=f"{PRIVATE}/x")), user=wanted)
+    assert found == user
+    assert variables.get("HOME") == home
+
+
+@pytest.mark.parametrize("wanted", ["", "a b", "1:", "x\nRUN y", "$HOME", "-1", "Root", "1:a"])
+def test_a_user_that_is_none_is_refused(wanted: str) -> None:
+    with pytest.raises(UsageError, match="--user"):
+        told(lock(), user=wanted)
+
+
+def test_a_gpu_is_asked_for_where_one_is_needed() -> None:
+    gpu = Gpu(cuda="12.0", reason="torch 2.3.0\nRUN x is built for CUDA 12.1")
+    _, variables = told(lock(), gpu=gpu)
+    assert variables["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert variables["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert variables["NVIDIA_REQUIRE_CUDA"] == "cuda>=12.0"
+    assert not any(name.startswith("NVIDIA") for name in told(lock())[1])
+
+
+def test_a_variable_of_the_lock_stays_the_locks() -> None:
+    made = lock(environment={"HOME": "/h", "NVIDIA_VISIBLE_DEVICES": "none", "LOGNAME": "me"})
+    _, variables = told(made, gpu=Gpu(cuda="12.0", reason="x"))
+    assert variables["HOME"] == "/h"
+    assert variables["NVIDIA_VISIBLE_DEVICES"] == "none"
+    assert variables["LOGNAME"] == "me"
+
+
+def test_python_on_path_is_the_environments_own() -> None:
+    plain = interpreter(venv=False, executable="/usr/bin/python3.11", scripts="/usr/local/bin")
+    _, variables = told(lock(facts=plain))
+    assert variables["PATH"] == "/usr/lib/envfreeze/bin:/usr/local/bin:$PATH"
+    text = render(lock(facts=plain), OPTIONS)["Dockerfile"]
+    assert instructions(text)[-1] == 'CMD ["python"]'
 
 
 def test_an_interpreter_that_is_not_there_is_not_hermetic() -> None:
@@ -340,12 +430,27 @@ def test_a_changed_template_is_used(tmp_path: Path) -> None:
     assert render(lock(), options)["Dockerfile"] == f"FROM {BASE}\n# x?y\n"
 
 
-@pytest.mark.parametrize("text", ["{{ nothing }}", "{% if %}"])
-def test_a_wrong_template_is_a_usage_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "Dockerfile.j2").write_text(text)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{ nothing }}", "'nothing' is undefined"),
+        ("{% if base.nothing.more %}{% endif %}", "has no attribute 'nothing'"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ packages }}", "without a filter"),
+        ("{{ 1 // 0 }}", "division"),
+        ("{{ id | nothing }}", "No filter named 'nothing'"),
+    ],
+)
+def test_an_error_of_a_template_names_file_line_and_variable(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "Dockerfile.j2").write_text(f"FROM {{{{ base }}}}\n\n{text}\n")
     options = DockerOptions(base=BASE, lock_sha256="e" * 64, templates=tmp_path)
-    with pytest.raises(UsageError, match=r"Dockerfile\.j2"):
+    with pytest.raises(UsageError) as caught:
         render(lock(), options)
+    assert str(caught.value).startswith(f"{tmp_path}/Dockerfile.j2, line 3: ")
+    assert said in str(caught.value)
+    assert "base, command, debs, environment" in (caught.value.hint or "")
 
 
 # --- the script --------------------------------------------------------------------------
