@@ -640,6 +640,7 @@ OPEN = frozenset(
     {
         "editable",
         "link-outside",
+        "link-unkept",
         "no-system-packages",
         "not-utf8",
         "outside-path",
