@@ -126,7 +126,7 @@ MODULES = (
 )
 """In the order in which they import one another."""
 
-LATER = (".changes", ".git", ".pointers", ".roots", ".sources", ".trees")
+LATER = (".changes", ".git", ".links", ".pointers", ".roots", ".sources", ".trees", ".urls")
 """Loaded when they are first imported: most environments need none."""
 
 HOST = (
