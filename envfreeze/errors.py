@@ -84,6 +84,10 @@ class ArtifactError(EnvfreezeError):
     exit_code = Exit.ARTIFACT
 
 
+class DamagedEntryError(ArtifactError):
+    """An entry of the cache had other bytes than its name says; it was removed."""
+
+
 class IndexUnavailableError(ArtifactError):
     """A package index that did not answer, or answered with something else."""
 
@@ -92,6 +96,10 @@ class DiskError(EnvfreezeError):
     """The file system refused: full, read-only, no permission."""
 
     exit_code = Exit.DISK
+
+
+class CacheError(DiskError):
+    """The cache cannot be written: what is to be done can be done without it."""
 
 
 def printable(text: str) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from envfreeze.errors import ArtifactError, DiskError
+from envfreeze.errors import ArtifactError, CacheError, DamagedEntryError, DiskError
 from envfreeze.model.lock import Artifact, Lock, artifacts
 
 CHUNK = 1 << 20
@@ -40,7 +40,7 @@ _BLOBS, _SCRATCH, _TEMPORARY = "blobs", "scratch", ".new."
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path | str) -> Iterator[None]:
+def disk_errors(path: Path | str, kind: type[DiskError] = DiskError) -> Iterator[None]:
     """Turn the operating system's refusals about *path* into a :class:`DiskError`."""
     try:
         yield
@@ -63,7 +63,7 @@ def disk_errors(path: Path | str) -> Iterator[None]:
             else "Choose a place that can be written to."
         )
         place = error.filename or path
-        raise DiskError(f"cannot write {place}: {error.strerror}", hint=hint) from error
+        raise kind(f"cannot write {place}: {error.strerror}", hint=hint) from error
 
 
 @contextlib.contextmanager
@@ -113,13 +113,22 @@ def hash_file(path: Path | str) -> tuple[str, int]:
 class BlobWriter:
     """A file in the making that counts and hashes what is written to it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], cache: Path | None = None) -> None:
+        """:param cache: the cache that it is written to."""
         self._file = file
+        self._cache = cache
         self._digest = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError:
+            # At once: who writes here also reads elsewhere, and would take it for an error of that.
+            if self._cache is None:
+                raise
+            with disk_errors(self._cache, CacheError):
+                raise
         self._digest.update(data)
         self.size += len(data)
         return len(data)
@@ -170,6 +179,20 @@ class Cache:
         _touch(path, found.st_mtime)
         return path
 
+    def find_whole(self, sha256: str, size: int | None = None) -> Path | None:
+        """As :meth:`find`, its bytes checked: a damaged entry is dropped, and there is none."""
+        path = self.find(sha256, size)
+        if path is None:
+            return None
+        try:
+            whole = hash_file(path)[0] == sha256
+        except OSError:
+            return None
+        if whole:
+            return path
+        self.discard(sha256)
+        return None
+
     def discard(self, sha256: str) -> None:
         """Drop a damaged entry."""
         with contextlib.suppress(OSError):
@@ -183,17 +206,17 @@ class Cache:
         :raises ArtifactError: it has another; nothing is stored.
         """
         place = self.root / "blobs"
-        with disk_errors(place):
+        with disk_errors(place, CacheError):
             place.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=".new.", dir=place)
         try:
-            with disk_errors(place), os.fdopen(descriptor, "wb") as file:
-                writer = BlobWriter(file)
+            with disk_errors(place, CacheError), os.fdopen(descriptor, "wb") as file:
+                writer = BlobWriter(file, place)
                 yield writer
             if expect is not None and writer.sha256 != expect:
                 raise ArtifactError(f"expected sha256 {expect}\n     got sha256 {writer.sha256}")
             target = self._blob(writer.sha256)
-            with disk_errors(target):
+            with disk_errors(target, CacheError):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.chmod(name, 0o644)  # noqa: PTH101
                 os.replace(name, target)  # noqa: PTH105
@@ -449,7 +472,7 @@ class Sidecar:
             if writer.sha256 != artifact.sha256:
                 with contextlib.suppress(OSError):
                     source.unlink()
-                raise ArtifactError(
+                raise DamagedEntryError(
                     f"{artifact.filename} is damaged in the cache ({source})\n"
                     f"expected sha256 {artifact.sha256}\n     got sha256 {writer.sha256}",
                     hint="It was removed from there. Look for more with: envfreeze cache verify\n"

@@ -16,7 +16,9 @@ KINDS = {
     errors.MissingExtraError: 7,
     errors.ArtifactError: 8,
     errors.IndexUnavailableError: 8,
+    errors.DamagedEntryError: 8,
     errors.DiskError: 9,
+    errors.CacheError: 9,
 }
 
 

@@ -341,6 +341,16 @@ def test_a_damaged_cache_entry_is_not_kept(cache: Cache, tmp_path: Path) -> None
     assert not sidecar.root.exists()
 
 
+def test_a_damaged_entry_is_dropped_when_its_bytes_are_checked(cache: Cache) -> None:
+    sha256 = add(cache, b"bytes")
+    path = cache.find_whole(sha256)
+    assert path is not None
+    path.write_bytes(b"BYTES")
+    assert cache.find(sha256) is not None
+    assert cache.find_whole(sha256) is None
+    assert cache.find(sha256) is None
+
+
 def test_what_vanished_from_the_cache(cache: Cache, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no longer in the cache"):
         store.kept(cache, Sidecar(tmp_path / "env.lock"), "0" * 64, "x")

@@ -246,6 +246,11 @@ def claimed_sha256(row: Row) -> str | None:
     return sha256_of_claim(row.claim or "")
 
 
+def is_unread(row: Row) -> bool:
+    """Whether the file is there (its size is known), and nobody could read its bytes."""
+    return row.sha256 is None and row.size is not None
+
+
 def _is_edited(row: Row) -> bool:
     return bool(row.claim) and row.sha256 is not None and claimed_sha256(row) != row.sha256
 

@@ -13,6 +13,8 @@ import subprocess
 import threading
 import time
 
+from . import urls
+
 SECONDS = 30  # For all questions about one repository, its submodules included.
 OUTPUT = 1 << 26  # Bytes of one answer.
 DEPTH = 8  # Submodules within submodules.
@@ -397,14 +399,16 @@ _HTTP = re.compile(r"(?i)^([a-z][a-z0-9+.-]*://)([^/?#]*@)?([^?#]*)(.*)$", re.S)
 
 
 def without_credentials(url):
-    """*url* without user, password and query; of ssh, the user stays: it is no secret.
+    """*url* without user, password, token and query; of ssh, the user stays: it is no secret.
 
     What is no URL (``git@host:path``, a path) stays as it is.
     """
+    url = urls.with_slashes(urls.bare_scp(url))
     match = _HTTP.match(url)
     if match is None:
         return url
     scheme, user, rest, query = match.groups()
+    rest = urls.bare_path(rest)
     user = user or ""
     if scheme.lower() in ("ssh://", "git+ssh://", "ssh+git://"):
         name = user.rstrip("@").partition(":")[0]

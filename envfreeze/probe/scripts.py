@@ -17,6 +17,11 @@ _OWN = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def is_made_with_venv(name):
+    """Whether what is called so in ``bin`` comes with any venv."""
+    return _OWN.fullmatch(name) is not None
+
+
 class Scripts(object):
     """The unowned files of *directory*; *owned*: full paths that RECORDs name."""
 
@@ -37,7 +42,7 @@ class Scripts(object):
             return rows
         for name in names:
             full = self.directory + "/" + name
-            if full not in owned and not _OWN.fullmatch(name):
+            if full not in owned and not is_made_with_venv(name):
                 row = self._row(name, full)
                 if row is not None:
                     rows.append(row)

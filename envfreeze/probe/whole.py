@@ -65,6 +65,7 @@ def _sites(machine, entries, chosen, seen):
     for probe in probes:
         remember.update(probe.finish())
         outside.extend(probe.outside)
+    outside.extend(_inner_links(machine, facts, sites, outside))
     return sites, found, remember, _finished(trees, sites, found, remember)
 
 
@@ -128,6 +129,18 @@ def _programs(machine, hasher, facts, probes):
     probes.append(found)
     loose = found.loose(owned)
     return {"path": facts["scripts"], "kind": "scripts", "loose": loose} if loose else None
+
+
+def _inner_links(machine, facts, sites, outside):
+    """Sort out the unowned links of a venv to elsewhere in it. Returns what that rests on."""
+    linked = any(row[4] is not None for site in sites for row in site["loose"])
+    if not facts["venv"] or not linked:
+        return []
+    from . import links  # Few environments have any.
+
+    found = links.Links(machine, facts["prefix"], sites, outside)
+    found.sort_out()
+    return found.looked_at
 
 
 def _interpreter_directories(facts):

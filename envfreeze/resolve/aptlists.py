@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from envfreeze.probe import urls
 from envfreeze.resolve.dpkg import Installed, stanzas
 from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.tars import read, unxz
@@ -268,4 +269,4 @@ def _without_credentials(uri: str) -> str | None:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return None
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+    return urlunsplit((parts.scheme, host, urls.bare_path(parts.path).rstrip("/"), "", ""))

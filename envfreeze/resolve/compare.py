@@ -140,7 +140,9 @@ class CandidateWheel:
 
     def _open(self) -> RemoteZip:
         candidate = self.candidate
-        path = self._path or (self._cache.find(candidate.sha256) if candidate.sha256 else None)
+        path = self._path
+        if path is None and candidate.sha256:
+            path = self._cache.find_whole(candidate.sha256)
         if path is None:
             try:
                 return self._open_remote()

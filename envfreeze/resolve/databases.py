@@ -40,6 +40,20 @@ def find(root: Root) -> tuple[Dpkg | Rpm | Apk | None, list[str]]:
     return None, problems
 
 
+class Database:
+    """The database of *root*, read when it is first asked for, and only then."""
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self._found: tuple[Dpkg | Rpm | Apk | None, list[str]] | None = None
+
+    def find(self) -> tuple[Dpkg | Rpm | Apk | None, list[str]]:
+        """As :func:`find`."""
+        if self._found is None:
+            self._found = find(self.root)
+        return self._found
+
+
 def watched(root: Root) -> list[str]:
     """The files that change when packages come or go, whichever are there."""
     return [path for path in _WATCHED if root.exists(path)]

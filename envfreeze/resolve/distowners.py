@@ -10,12 +10,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from envfreeze.model.snapshot import Dist
-from envfreeze.resolve import databases
+from envfreeze.resolve.databases import Database
 from envfreeze.resolve.debfile import parse_md5sums
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.dpkg import Installed as DpkgInstalled
 from envfreeze.resolve.packages import Installed, merged_spellings
-from envfreeze.resolve.rootfs import Root
 
 _PLACES = ("/usr/", "/opt/", "/lib/", "/lib64/")
 _NOT = "/usr/local/"
@@ -27,10 +26,10 @@ Key = tuple[str, str]
 class SystemDists:
     """The distributions that system packages brought."""
 
-    def __init__(self, dists: Iterable[Dist], root: Root | None = None) -> None:
+    def __init__(self, dists: Iterable[Dist], database: Database) -> None:
         paths = {path: (dist.site, dist.info) for dist in dists for path in _metadata(dist)}
-        self._root = root or Root()
-        self._database = databases.find(self._root)[0] if paths else None
+        self._root = database.root
+        self._database = database.find()[0] if paths else None
         self._owners: dict[Key, str] = {}
         if self._database is None:
             return

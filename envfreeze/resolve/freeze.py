@@ -35,15 +35,17 @@ from envfreeze.model.lock import (
     Unproved,
 )
 from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
-from envfreeze.model.survey import Seen, Survey, as_loose, layers_of, survey
+from envfreeze.model.survey import Seen, Survey, as_loose, is_unread, layers_of, survey
 from envfreeze.probe import pointers
 from envfreeze.progress import Progress
 from envfreeze.resolve import origins, pack, patches, sources, trees
+from envfreeze.resolve.databases import Database
 from envfreeze.resolve.distowners import SystemDists
 from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.patches import Patched
+from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.wheels import NotProved, Prover, Verdict, WheelProof, prove_all
 from envfreeze.store import Cache, Sidecar, kept
 
@@ -74,7 +76,8 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     trees.remember(items, means.cache)
     trees.remember_sources(snapshot.sources, means.cache)
     verdicts = _prove_edited(items, _prove(items, snapshot, means), snapshot, means)
-    made = _Packages(snapshot, means, SystemDists(snapshot.dists))
+    database = Database(Root())
+    made = _Packages(snapshot, means, SystemDists(snapshot.dists, database))
     with means.progress.task("pack", len(items)) as advance:
         for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             made.add(item, verdict, shadowed=place >= len(seen.seen))
@@ -94,6 +97,8 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             needs=means.needs,
             path=means.environ.get("PATH"),
             library_path=means.environ.get("LD_LIBRARY_PATH", ""),
+            root=database.root,
+            database=database,
         ),
     )
     kept_trees = sources.lock_sources(snapshot, means.cache, means.sidecar, keep=means.pack)
@@ -436,12 +441,7 @@ def _reason(verdict: NotProved, traced: origins.Traced) -> str:
 
 
 def _unreadable(dist: Dist) -> list[str]:
-    """Files that are there (their size is known) and whose bytes nobody could read."""
-    return sorted(
-        f"{row.scheme}/{row.path}"
-        for row in owned_rows(dist)
-        if row.sha256 is None and row.size is not None
-    )
+    return sorted(f"{row.scheme}/{row.path}" for row in owned_rows(dist) if is_unread(row))
 
 
 def _some(files: Sequence[str]) -> str:
@@ -640,6 +640,7 @@ OPEN = frozenset(
     {
         "editable",
         "link-outside",
+        "link-unkept",
         "no-system-packages",
         "not-utf8",
         "outside-path",

@@ -29,6 +29,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import make_headers
 
 from envfreeze.errors import ArtifactError, IndexUnavailableError
+from envfreeze.probe import urls
 from envfreeze.resolve.keyrings import Keyring, Login
 from envfreeze.resolve.pipconf import IndexSettings, without_userinfo
 
@@ -42,16 +43,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_RANGES = frozenset({400, 403, 404, 405, 501})
 """Answers to HEAD that need not mean "no such file" (PyPICloud, Alibaba; uv ``error.rs``)."""
 _RESUMES = 3
-_SECRET = re.compile(
-    r"x-(amz|goog|ms)-|^(sig|signature|token|access_token|auth|key|password|secret"
-    r"|awsaccesskeyid|googleaccessid|key-pair-id|policy|expires|se|sp|sv|sr|st|skoid|sktid)$",
-    re.IGNORECASE,
-)
-
-_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
+_PASSWORD = re.compile(r"[/\\]{2}[^/@\s]*:[^/@\s]*@")
 _AT_ONCE = re.compile(r"^/?[^/@\s]*:[^/@\s]*@")
-_PATH_TOKEN = re.compile(r"/t/[A-Za-z0-9_-]{8,}/")
-"""The token of a private channel, as conda writes it."""
 
 
 class RangesUnsupportedError(ArtifactError):
@@ -97,30 +90,47 @@ class Answer:
 
 
 def strip_credentials(url: str) -> str:
-    """*url* as a lock may hold it: no userinfo, no signature or token in query or fragment."""
+    """*url* as a lock may hold it: no userinfo, no signature or token in path, query or fragment.
+
+    An ordinary URL stays as it is spelt.
+    """
+    for _ in range(_ODD):
+        known, url = url, _stripped_once(url)
+        if url == known:
+            return url
+    return ""
+
+
+_ODD = 8
+"""Times that a URL is taken apart: one like ``https:://x`` reads otherwise when put together."""
+
+
+def _stripped_once(url: str) -> str:
+    url = urls.with_slashes(urls.bare_scp(url))
     try:
+        known = urlsplit(url)
         parts = urlsplit(without_userinfo(url))
     except ValueError:
         return ""
     said = parts.fragment.split("&")
     fragment = "&".join(pair for pair in said if not is_secret(pair.partition("=")[0]))
     # Of what is no proper URL (https:://u:p@host) the userinfo is no userinfo, but a secret still.
-    path = _PASSWORD.sub("//", _PATH_TOKEN.sub("/", parts.path))
+    path = _PASSWORD.sub("//", urls.bare_path(parts.path))
     if not parts.netloc:
         path = _AT_ONCE.sub("/", path)
-    parts = parts._replace(path=path, fragment=fragment)
-    if not parts.query:
-        return urlunsplit(parts)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    parts = parts._replace(path=path, fragment=fragment, query=_bare_query(parts.query))
+    return url if parts == known else urlunsplit(parts)
+
+
+def _bare_query(query: str) -> str:
+    pairs = parse_qsl(query, keep_blank_values=True)
     kept = [(key, value) for key, value in pairs if not is_secret(key)]
-    if len(kept) == len(pairs):
-        return urlunsplit(parts)
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+    return query if len(kept) == len(pairs) else urlencode(kept)
 
 
 def is_secret(name: str) -> bool:
     """Whether what is called *name* is a token, a password or a part of a signature."""
-    return _SECRET.search(name) is not None
+    return bool(urls.is_secret(name))
 
 
 def is_secure(url: str, trusted_hosts: tuple[str, ...]) -> bool:

@@ -139,7 +139,7 @@ def read_base(facts: Interpreter, means: MachineMeans) -> Base:
     :raises UsageError: one of ``means.needs`` is not there.
     """
     root = means.root
-    database, problems = databases.find(root)
+    database, problems = (means.database or databases.Database(root)).find()
     path = os.environ.get("PATH", os.defpath) if means.path is None else means.path
     return Base(
         root=root,

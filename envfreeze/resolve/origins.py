@@ -28,6 +28,8 @@ from envfreeze.resolve.pipconf import IndexSettings
 from envfreeze.resolve.wheels import Accepts, Prover, WheelProof, local_place
 from envfreeze.store import Cache
 
+_URLS = re.compile(r"//|\\|:[^/]*@")
+"""What only a URL has, or what was meant to be one."""
 _HASH = re.compile(r"([a-z0-9]+)=([0-9a-fA-F]+)")
 
 
@@ -191,18 +193,6 @@ def _kind(filename: str, dist: Dist) -> OriginKind:
 
 def bare_url(url: str) -> str:
     """*url* without its secrets. PEP 610 lets ``git@`` and ``${VARIABLE}`` stand: they are none."""
-    for _ in range(_ODD):
-        known, url = url, _bare_once(url)
-        if url == known:
-            break
-    return url
-
-
-_ODD = 4
-"""Times that a URL is taken apart: one like ``https:://x`` reads otherwise when put together."""
-
-
-def _bare_once(url: str) -> str:
     match = re.match(r"([A-Za-z0-9+.-]+://)(git|\$\{\w+\}(?::\$\{\w+\})?)@([^@]*)", url)
     if match is None or match[0] != url:
         return strip_credentials(url)
@@ -216,7 +206,7 @@ def bare(value: Any) -> Any:
     :raises RecursionError: it is nested deeper than anybody's is.
     """
     if isinstance(value, str):
-        return bare_url(value) if "//" in value else value
+        return bare_url(value) if _URLS.search(value) else value
     if isinstance(value, dict):
         named = ((key, each) for key, each in value.items() if not is_secret(key))
         return {key: bare(each) for key, each in named}

@@ -25,7 +25,7 @@ from envfreeze.errors import ArtifactError
 from envfreeze.model.identity import owned_rows
 from envfreeze.model.lock import Edit, edit_problem
 from envfreeze.model.snapshot import Row
-from envfreeze.model.survey import Seen, claimed_sha256
+from envfreeze.model.survey import Seen, claimed_sha256, is_unread
 from envfreeze.resolve import pack
 from envfreeze.resolve.compare import (
     MEMBER_LIMIT,
@@ -323,7 +323,8 @@ def keep(item: Seen, proof: WheelProof, prover: Prover, place: pack.Layout) -> P
     rows = {
         f"{row.scheme}/{row.path}": row
         for row in owned_rows(item.dist)
-        if f"{row.scheme}/{row.path}" in lost
+        # What nobody could read is no deletion: the wheel's own file stands for it.
+        if f"{row.scheme}/{row.path}" in lost and not is_unread(row)
     }
     key = _key(proof, rows)
     note = _recall(key, prover)

@@ -20,6 +20,7 @@ from envfreeze.model.survey import Survey
 from envfreeze.progress import Progress
 from envfreeze.resolve import debs, elf, interpreter, unowned
 from envfreeze.resolve.apk import Apk
+from envfreeze.resolve.databases import Database
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp
 from envfreeze.resolve.http import Http
@@ -54,6 +55,8 @@ class MachineMeans:
     """LD_LIBRARY_PATH of the target."""
     root: Root = field(default_factory=Root)
     """The machine; another directory replays a recorded one."""
+    database: Database | None = None
+    """That of :attr:`root`, where others ask it, too."""
     snapshot_archive: str | None = field(default_factory=lambda: os.environ.get(SNAPSHOT_VARIABLE))
     """As :attr:`envfreeze.resolve.debs.Means.snapshot_archive`."""
 

@@ -127,6 +127,7 @@ LATER = (
     ".changes",
     ".dists",
     ".git",
+    ".links",
     ".metadata",
     ".pointers",
     ".roots",
@@ -134,6 +135,7 @@ LATER = (
     ".sources",
     ".system",
     ".trees",
+    ".urls",
     ".whole",
 )
 """Loaded when they are first imported: where nothing has changed, none is needed."""

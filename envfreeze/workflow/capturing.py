@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envfreeze.errors import ArtifactError, LockError, NotHermeticError, UsageError
+from envfreeze.errors import (
+    ArtifactError,
+    DamagedEntryError,
+    LockError,
+    NotHermeticError,
+    UsageError,
+)
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Sidecar, Stamps, disk_errors, write_atomic
 from envfreeze.targets import local
-from envfreeze.workflow.context import IMAGE, Context, index, settings
+from envfreeze.workflow.context import IMAGE, Context, index, settings, without_cache
 
 if TYPE_CHECKING:
     from envfreeze.resolve.frozen import Frozen
@@ -60,10 +67,30 @@ def capture(
 
     The packed bytes are written before the lock, and the lock replaces an older one whole.
 
+    A damaged entry of the cache is made again; a cache that cannot be written is done without.
+
     :raises NotHermeticError: ``strict``, and something is neither proved nor packed; nothing
         is written then.
     """
     _check_output(output, options)
+
+    def once(context: Context) -> Captured:
+        for _ in range(_REPAIRS):
+            with contextlib.suppress(DamagedEntryError):
+                return _capture(target, output, options, context)
+        return _capture(target, output, options, context)
+
+    captured, trouble = without_cache(once, context)
+    return replace(captured, problems=[*captured.problems, *trouble])
+
+
+_REPAIRS = 3
+"""Times that a capture drops what is damaged in the cache, and begins anew."""
+
+
+def _capture(
+    target: str | None, output: Path, options: CaptureOptions, context: Context
+) -> Captured:
     if target is not None and target.startswith(IMAGE):
         raise UsageError(
             f"{target}: images can be verified and compared, not captured yet",
@@ -210,11 +237,16 @@ def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context, *, reha
     if rehash:
         stamps.forget()
     with sidecar.all_or_nothing():
-        for artifact in packed:
+        for number, artifact in enumerate(packed):
             source = context.cache.find(artifact.sha256)
             if source is None:
                 raise ArtifactError(f"{artifact.filename} vanished from {context.cache.root}")
-            sidecar.keep(source, artifact, stamps)
+            try:
+                sidecar.keep(source, artifact, stamps)
+            except DamagedEntryError:
+                for other in packed[number:]:  # All at once: each costs a capture.
+                    context.cache.find_whole(other.sha256)
+                raise
         if not _is_same(output, data):
             _check_standard(data.decode("utf-8"))
             write_atomic(output, data)

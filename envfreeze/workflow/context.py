@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from envfreeze.errors import LockError
+from envfreeze.errors import CacheError, LockError
 from envfreeze.model import lock as locks
 from envfreeze.model.identity import check_identity
 from envfreeze.model.lock import Lock
@@ -19,6 +20,8 @@ from envfreeze.store import Cache
 if TYPE_CHECKING:
     from envfreeze.resolve.index import Index
     from envfreeze.resolve.pipconf import IndexSettings
+
+_Result = TypeVar("_Result")
 
 IMAGE = "image:"
 """How a target that is an image begins."""
@@ -72,3 +75,15 @@ def index(facts: Interpreter, context: Context) -> Index:
 
     chosen = settings(facts, context)
     return Index(chosen, Http(chosen))
+
+
+def without_cache(
+    work: Callable[[Context], _Result], context: Context
+) -> tuple[_Result, list[str]]:
+    """Do *work*, and what to say: with a temporary cache where the user's cannot be written."""
+    try:
+        return work(context), []
+    except CacheError as error:
+        said = f"{error}: done without the cache"
+    with tempfile.TemporaryDirectory(prefix="envfreeze-") as place:
+        return work(replace(context, cache=Cache(Path(place)))), [said]

@@ -138,6 +138,10 @@ def test_a_work_tree_of_its_own(repo: Path, tmp_path: Path) -> None:
         ("/srv/git/x@y", None),
         ("file:///srv/a?b", None),
         ("ext::sh -c 'x' https://u@h", None),
+        ("user:pass@mirror.example:me/x.git", "user@mirror.example:me/x.git"),
+        ("https:\\\\u:pass@mirror.example\\x.git", "https://mirror.example/x.git"),
+        ("https://mirror.example/__token__/pass/x.git", "https://mirror.example/x.git"),
+        ("https://mirror.example/x.git;token=pass", "https://mirror.example/x.git"),
     ],
 )
 def test_urls_lose_their_credentials(url: str, clean: str | None) -> None:

@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envfreeze.errors import ArtifactError, IndexUnavailableError
 from envfreeze.resolve import http as http_module
@@ -296,11 +298,76 @@ def test_no_error_names_a_secret(server, fault):
         ("https://a.example/t/ab-0123-4567/me/simple", "https://a.example/me/simple"),
         ("file:///a/b.whl", "file:///a/b.whl"),
         ("http://[::1/", ""),
+        ("https://a.example/x;token=hunter2/y;v=1", "https://a.example/x/y;v=1"),
+        ("https://a.example/t/hunter2-hunter2", "https://a.example/"),
+        ("https://a.example/basic/hunter2hunter2/simple/", "https://a.example/simple/"),
+        (
+            "https://a.example/basic/acme/tools/simple/",
+            "https://a.example/basic/acme/tools/simple/",
+        ),
+        ("https://a.example/__token__/hunter2/x", "https://a.example/x"),
+        ("https://a.example/glpat-0123456789abcdef/x", "https://a.example/x"),
+        ("u:hunter2@a.example:x/y.git", "u@a.example:x/y.git"),
+        ("git@a.example:x/y.git", "git@a.example:x/y.git"),
+        ("https:\\\\u:hunter2@a.example\\x", "https://a.example/x"),
+        ("https:/\\/u:hunter2@a.example/x", "https://a.example/x"),
+        ("https://a.example/x\\\\u:hunter2@b", "https://a.example/x//b"),
     ],
 )
 def test_what_is_stripped(url, bare):
     assert strip_credentials(url) == bare
     assert redact(url + "#sha256=0") in {bare, ""}
+
+
+_WORD = st.from_regex(r"[a-z]{1,7}(-[0-9.]{1,5})?", fullmatch=True)
+_ORDINARY = st.builds(
+    "{}://{}{}/{}{}{}".format,
+    st.sampled_from(["https", "http", "git+https", "file"]),
+    st.sampled_from(["a.example", "[::1]", "b-c.example"]),
+    st.sampled_from(["", ":8080"]),
+    st.lists(
+        _WORD | st.from_regex(r"[0-9a-f]{2}|[0-9a-f]{60}|%5B[a-z]+%5D", fullmatch=True), max_size=6
+    ).map("/".join),
+    st.sampled_from(["", "?a=1&b=%20c", "?", "?flag"]),
+    st.sampled_from(["", "#sha256=0&egg=a", "#subdirectory=a%2Fb"]),
+)
+_SECRET = "0hunter2HUNTER2"
+_HIDDEN = st.sampled_from(
+    [
+        "https://u:{}@a.example/x",
+        "https://{}@a.example/x",
+        "https://a.example/;token={}",
+        "https://a.example/x;Password={};v=1/y",
+        "https://a.example/t/{}/x",
+        "https://a.example/basic/{}/simple",
+        "https://a.example/__token__/{}",
+        "https://a.example/x?sig={}",
+        "https://a.example/x#token={}",
+        "u:{}@a.example:x",
+        "https:\\\\u:{}@a.example\\x",
+        "https:://u:{}@a.example",
+        "https:////u:{}@a.example",
+    ]
+)
+
+
+@given(_ORDINARY)
+def test_an_ordinary_url_stays(url):
+    assert strip_credentials(url) == url
+
+
+@given(_HIDDEN, st.text("0aZ:/\\@;?#&=t_.", max_size=6))
+def test_no_secret_survives(template, more):
+    bare = strip_credentials(template.format(_SECRET))
+    assert _SECRET not in bare
+    odd = strip_credentials(template.format(_SECRET) + more)
+    assert strip_credentials(odd) == odd
+
+
+@given(st.text("0aZ:/\\@;?#&=t_.[]%", max_size=40))
+def test_stripping_twice_is_stripping_once(url):
+    bare = strip_credentials(url)
+    assert strip_credentials(bare) == bare
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -310,6 +311,27 @@ def test_only_deletions_need_no_bytes(here: Here) -> None:
     (here.site / "demo/tests/test_x.py").unlink()
     patched = here.patched()
     assert patched.archive is None
+    assert [(e.path, e.kind) for e in patched.edits] == [("site/demo/tests/test_x.py", "deleted")]
+
+
+def test_a_file_that_nobody_could_read_is_no_deletion(here: Here) -> None:
+    here.install()
+    (here.site / "demo/tests/test_x.py").unlink()
+    (here.site / "demo/pure.py").write_bytes(b"edited\n")
+    snapshot = envs.look(here.env)
+    item = envs.seen(snapshot, "demo")
+    hidden = [
+        msgspec.structs.replace(row, sha256=None) if row.path == "demo/pure.py" else row
+        for row in item.dist.rows or ()
+    ]
+    dists = [
+        msgspec.structs.replace(dist, rows=hidden) if dist.name == "demo" else dist
+        for dist in snapshot.dists
+    ]
+    seen = envs.seen(msgspec.structs.replace(snapshot, dists=dists), "demo")
+    place = {s.path: layout(s, snapshot.interpreter) for s in snapshot.sites}[item.dist.site]
+    patched = prove_edited(seen, here.prover(), place)
+    assert isinstance(patched, Patched)
     assert [(e.path, e.kind) for e in patched.edits] == [("site/demo/tests/test_x.py", "deleted")]
 
 
