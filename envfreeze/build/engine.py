@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from envfreeze.build import whereabouts
+from envfreeze.build.whereabouts import Place, Tls
 from envfreeze.errors import EngineError, UsageError, printable
 
 OnLine = Callable[[str], None]
@@ -177,6 +179,22 @@ class Engine:
             for event in self._api.load_image(file) or ():
                 _check_event(event, f"cannot load {archive}")
 
+    def push(self, name: str) -> None:
+        """Push an image to the registry that its *name* begins with, with docker's own login.
+
+        :raises EngineError: the registry refuses, or does not answer.
+        """
+        what = f"cannot push {name}"
+        host = name.partition("/")[0]
+        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name,) * 3
+        hint = f"Check the name and the network, and log in: docker login {host}"
+        with self._errors(what, hint=hint):
+            events = self._api.push(
+                repository, tag="latest" if tag == name else tag, stream=True, decode=True
+            )
+            for event in events:
+                _check_event(event, what, hint=hint)
+
     def run_probe(
         self, image: str, argv: Sequence[str], files: Mapping[str, bytes] | None = None
     ) -> bytes:
@@ -244,32 +262,52 @@ def public_registry() -> tuple[str, str]:
 
 
 def connect(host: str | None = None) -> Engine:
-    """Connect to the engine of DOCKER_HOST, of the current docker context, or the usual socket.
+    """Connect to the engine that the docker CLI would use, else to Podman's.
 
+    :param host: this one and no other.
     :raises EngineError: nothing answers there.
     """
+    tried = [Place(host=host)] if host else whereabouts.places(os.environ)
+    causes: list[str] = []
+    for place in tried:
+        try:
+            return _answering(place)
+        except _Silent as silence:  # noqa: PERF203 - there are five at most
+            causes.append(str(silence))
+    said = whereabouts.described(tried, causes)
+    raise EngineError(f"no container engine answers at {said}", hint=_START)
+
+
+class _Silent(Exception):  # noqa: N818 - it never leaves this module
+    """Nothing answers in a place; the plain reason."""
+
+
+def _answering(place: Place) -> Engine:
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     docker: Any = import_module("docker")  # neither docker nor its stubs export what is public
-    settings = docker.utils.kwargs_from_env()
-    from_environment = settings.pop("base_url", None)
-    chosen = host or from_environment or _context_host()
     try:
-        _try_socket(chosen)
+        _try_socket(place.host)
         api = docker.APIClient(
-            base_url=chosen,
+            base_url=place.host,
             version="auto",
             timeout=_PING_SECONDS,
-            use_ssh_client=chosen.startswith("ssh://"),
-            **settings,
+            use_ssh_client=place.host.startswith("ssh://"),
+            tls=_tls(place.tls) if place.tls else False,
         )
     except (DockerException, RequestException, OSError) as error:
-        raise EngineError(
-            f"no container engine answers at {chosen}: {_cause(error)}", hint=_START
-        ) from error
+        raise _Silent(_cause(error)) from error
     api.timeout = _CALL_SECONDS
-    return Engine(api, chosen)
+    return Engine(api, place.host)
+
+
+def _tls(files: Tls) -> Any:
+    docker: Any = import_module("docker.tls")
+    pair = (str(files.cert), str(files.key)) if files.cert and files.key else None
+    return docker.TLSConfig(
+        client_cert=pair, ca_cert=str(files.ca) if files.ca else None, verify=files.verify
+    )
 
 
 @contextlib.contextmanager
@@ -300,20 +338,6 @@ def _try_socket(host: str) -> None:
             probe.connect("/" + host.removeprefix("unix://").lstrip("/"))
 
 
-def _context_host() -> str:
-    """The address of the docker context that ``docker context use`` chose (Docker Desktop,
-    rootless, colima), else the socket of the platform."""
-    from docker.constants import DEFAULT_UNIX_SOCKET
-
-    usual = str(DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://")
-    with contextlib.suppress(Exception):
-        contexts: Any = import_module("docker.context")
-        host = contexts.ContextAPI.get_current_context().Host
-        if isinstance(host, str) and host:
-            return host.replace("http+unix://", "unix://")
-    return usual
-
-
 def _cause(error: BaseException) -> str:
     """The reason at the bottom, without the wrappings of three libraries."""
     seen: BaseException = error
@@ -324,7 +348,9 @@ def _cause(error: BaseException) -> str:
     return str(seen) or type(seen).__name__
 
 
-def _check_event(event: Mapping[str, Any], what: str, last: Sequence[str] = ()) -> None:
+def _check_event(
+    event: Mapping[str, Any], what: str, last: Sequence[str] = (), hint: str = ""
+) -> None:
     """The engine reports a failed step in the stream, not by status.
 
     API 1.48 deprecates ``error`` for ``errorDetail``; either may be there alone.
@@ -333,7 +359,7 @@ def _check_event(event: Mapping[str, Any], what: str, last: Sequence[str] = ()) 
     message = event.get("error") or (detail.get("message") if isinstance(detail, dict) else None)
     if message:
         said = "".join(f"\n  {line}" for line in last)
-        raise EngineError(f"{what}: {str(message).strip()}{said}")
+        raise EngineError(f"{what}: {str(message).strip()}{said}", hint=hint)
 
 
 # --- archives ----------------------------------------------------------------------------

@@ -188,7 +188,8 @@ def build(
     tag: Annotated[
         str | None,
         typer.Option(
-            help="docker: the name of the image; oci: the same, and load it into the engine."
+            help="docker: the name of the image; oci: the same, and load it into the engine"
+            " (with --push: into the registry instead)."
         ),
     ] = None,
     base: Annotated[
@@ -212,6 +213,13 @@ def build(
     template: Annotated[
         Path | None, typer.Option(metavar="DIR", help="docker: your copy of templates/.")
     ] = None,
+    push: Annotated[
+        bool,
+        typer.Option(
+            "--push",
+            help="docker, oci: push to the registry that --tag names, with the lock attached.",
+        ),
+    ] = False,
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
@@ -226,7 +234,7 @@ def build(
     context = _context(quiet)
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
-        _reject("venv", tag=tag, base=base, registry=registry)
+        _reject("venv", tag=tag, base=base, registry=registry, push=push or None)
         _reject("venv", render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
@@ -241,9 +249,12 @@ def build(
         render_only=render_only,
         template=template,
         into=into,
+        push=push,
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)
+        if push and render_only is not None:
+            raise UsageError("--render-only builds nothing that could be pushed")
         _docker(lock, images, context, json, quiet)
     elif to == "oci":
         _reject("oci", python=python, yes=yes or None)
@@ -278,13 +289,15 @@ def _oci(lock: Path, options: ImageOptions, context: Context, json: bool, quiet:
     from envfreeze import workflow
     from envfreeze.cli import summary
 
-    if options.into is None:
+    if options.into is None and not options.push:
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     archived = workflow.build_oci(lock, _with_base(lock, options, context, quiet), context)
     if json:
         typer.echo(summary.archived_json(archived), nl=False)
     elif not quiet:
         typer.echo(summary.archived_text(archived), nl=False)
+    if archived.pushed is not None and not (json or quiet):
+        typer.echo(summary.pushed_text(archived.pushed), nl=False)
     if archived.built is not None:
         _verdict(
             archived.built, False, quiet or json, f"docker run --rm -it {archived.built.place}"
@@ -310,6 +323,8 @@ def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
         typer.echo(report.as_json(built.difference), nl=False)
     elif not quiet or not built.difference.equal:
         typer.echo(summary.built_text(built, next_step), nl=False)
+    if built.pushed is not None and not quiet:
+        typer.echo(summary.pushed_text(built.pushed), nl=False, err=json)
     raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)
 
 
@@ -368,6 +383,29 @@ def diff(
 
     difference = workflow.diff(before, after, _context(quiet))
     _difference(difference, json, quiet, "")
+
+
+@_command
+def pull(
+    image: Annotated[str, typer.Argument(metavar="REF", help="HOST/NAME:TAG, or by digest.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The lock to write.")] = Path(
+        "env.lock"
+    ),
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Get the lock of an image back from its registry. Exit 1: without all that it packs."""
+    from envfreeze import workflow
+    from envfreeze.cli import summary
+
+    pulled = workflow.pull(image, output, _context(quiet))
+    if json:
+        typer.echo(summary.pulled_json(pulled, output), nl=False)
+    elif not quiet:
+        typer.echo(summary.pulled_text(pulled, output), nl=False)
+    if pulled.missing and not json:
+        typer.echo(summary.missing_text(pulled), nl=False, err=True)
+    raise typer.Exit(Exit.NO if pulled.missing else Exit.OK)
 
 
 @_command

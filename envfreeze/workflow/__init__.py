@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.comparing import diff, verify
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
+    from envfreeze.workflow.pushing import Pulled, Pushed, pull
 
 _ROOMS = {
     "basing": ("Base", "ImageOptions", "choose_base"),
@@ -48,6 +49,7 @@ _ROOMS = {
     "comparing": ("diff", "verify"),
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
+    "pushing": ("Pulled", "Pushed", "pull"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -65,6 +67,8 @@ __all__ = [
     "ImageOptions",
     "Prunable",
     "Pruned",
+    "Pulled",
+    "Pushed",
     "build_docker",
     "build_oci",
     "build_venv",
@@ -75,6 +79,7 @@ __all__ = [
     "diff",
     "doctor",
     "load",
+    "pull",
     "render_docker",
     "verify",
 ]

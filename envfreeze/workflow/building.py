@@ -16,6 +16,7 @@ from envfreeze.targets import local
 from envfreeze.workflow.basing import ImageOptions, base_of
 from envfreeze.workflow.comparing import verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
+from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_image
 
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
@@ -51,6 +52,8 @@ class Built:
     difference: comparing.Difference
     python_path: str = ""
     """What PYTHONPATH has to be for it; a venv cannot set it."""
+    pushed: Pushed | None = None
+    """Where it was pushed to: only what is equal to the lock is."""
 
 
 def _unowned(lock: Lock) -> int:
@@ -220,6 +223,8 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     from envfreeze.build import docker
     from envfreeze.build.engine import connect
 
+    if options.push:
+        destination(options.tag)
     lock = load(lock_path)
     _check_complete(lock)
     docker_options = _docker_options(lock, lock_path, options, context)
@@ -232,7 +237,11 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
         with context.progress.task("image"):
             docker.build_image(engine, directory, docker_options)
     difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
+    pushed = None
+    if options.push and difference.equal:
+        pushed = push_image(lock_path, lock, engine, docker_options.tag, context)
     return Built(
+        pushed=pushed,
         place=docker_options.tag,
         packages=len(lock.packages),
         files=_unowned(lock),
@@ -251,6 +260,7 @@ class Archived:
     size: int
     """Bytes."""
     layers: int
+    pushed: Pushed | None = None
     built: Built | None = None
     """None: no engine was asked to load it, so nothing of it was run."""
 
@@ -258,7 +268,8 @@ class Archived:
 def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archived:
     """Write the image of a lock as an archive, without an engine.
 
-    With a tag the archive is loaded into the engine then, probed there and compared.
+    With a tag the archive is loaded into the engine then, probed there and compared; where it is
+    to be pushed, it goes to the registry instead.
 
     :raises EngineError: a tag was given, and no engine answers; the archive is whole.
     """
@@ -268,9 +279,11 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     from envfreeze.render.dockerfile import check_tag
     from envfreeze.workflow.basing import base_image
 
-    if options.into is None:
+    if options.push:
+        destination(options.tag)
+    elif options.into is None:
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
-    if options.into.is_dir():
+    if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
     lock = load(lock_path)
     _check_complete(lock)
@@ -285,18 +298,24 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
             artifacts=_fetch(lock, lock_path, locks.artifacts(lock), options.offline, context),
             base=image,
             tag=tag,
-            into=options.into,
+            into=options.into or Path(scratch) / "image.tar",
             cache=context.cache,
         )
         written = oci.build(plan, context.progress)
+        pushed = None
+        if options.push:
+            pushed = push_archive(lock_path, lock, plan.into, base, tag, context)
     return Archived(
-        place=str(options.into),
+        place=str(options.into or ""),
+        pushed=pushed,
         packages=len(lock.packages),
         image_id=written.image_id,
         manifest=written.manifest,
         size=written.size,
         layers=len(written.layers),
-        built=None if options.tag is None else _run_archive(lock, lock_path, options, context),
+        built=None
+        if options.tag is None or options.push
+        else _run_archive(lock, lock_path, options, context),
     )
 
 
