@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -33,6 +34,7 @@ _CHUNK = 1 << 20
 _START = "Start Docker, or set DOCKER_HOST to an engine that runs."
 _PING_SECONDS = 20
 _CALL_SECONDS = 600
+_CLEANING_SECONDS = 10
 
 
 class Writable(Protocol):
@@ -139,7 +141,11 @@ class Engine:
         :raises EngineError: a step failed; the message ends with what the step said last.
         """
         last: list[str] = []
-        with self._errors(f"cannot build {request.tag}"):
+        with (
+            self._errors(f"cannot build {request.tag}"),
+            self._without_leavings() as steps,
+            self._cut_off(),
+        ):
             events = self._api.build(
                 fileobj=_Chunks(context_chunks(request.context)),
                 custom_context=True,
@@ -155,6 +161,7 @@ class Engine:
             for event in events:
                 for line in _COLOUR.sub("", str(event.get("stream", ""))).splitlines():
                     if line.strip():
+                        steps.append(line.strip())
                         last = [*last[-7:], line.rstrip()]
                         on_line(printable(line.rstrip()))
                 _check_event(event, f"cannot build {request.tag}", last)
@@ -162,6 +169,83 @@ class Engine:
         if found is None:
             raise EngineError(f"the engine built {request.tag}, and does not have it")
         return str(found["Id"])
+
+    @contextlib.contextmanager
+    def _cut_off(self) -> Iterator[None]:
+        """When the block ends badly, close the connection that it works on: the engine then stops
+        what it does there."""
+        answers: list[Any] = []
+        self._api.hooks["response"] = [lambda answer, *_, **__: answers.append(answer)]
+        try:
+            yield
+        except BaseException:
+            for answer in answers:
+                with contextlib.suppress(Exception):
+                    answer.close()
+            raise
+        finally:
+            self._api.hooks["response"] = []
+
+    @contextlib.contextmanager
+    def _without_leavings(self) -> Iterator[list[str]]:
+        """When the block ends badly, remove the images of the steps that went well: the engine
+        keeps those, without a name.
+
+        Yields the list for the lines that the builder says.
+        """
+        said: list[str] = []
+        try:
+            yield said
+        except BaseException:
+            deadline = time.monotonic() + _CLEANING_SECONDS
+            with contextlib.suppress(EngineError):
+                for image in reversed(made(said)):
+                    if not self._removed(image, deadline):
+                        break
+            raise
+
+    def _removed(self, image: str, deadline: float) -> bool:
+        """Remove an image without a name. Its container may still be on its way out."""
+        found = self.inspect(image) or {}
+        if found.get("RepoTags") or found.get("RepoDigests"):
+            return False
+        while True:
+            refusal = self._refused(image)
+            if "container" not in refusal or time.monotonic() > deadline:
+                return not refusal
+            time.sleep(0.1)
+
+    def _refused(self, image: str) -> str:
+        """Remove an image; why not, or nothing."""
+        try:
+            with self._errors("cannot remove it"):
+                self._api.remove_image(image, noprune=True)
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    @contextlib.contextmanager
+    def tag_kept(self, tag: str) -> Iterator[None]:
+        """When somebody interrupts the block, *tag* is again what it was before: what nobody has
+        verified should not be taken for a finished image."""
+        before = self.inspect(tag)
+        try:
+            yield
+        except KeyboardInterrupt:
+            now = self.inspect(tag)
+            if now is not None and (before is None or now["Id"] != before["Id"]):
+                self.remove(tag)
+                if before is not None:
+                    self._name(str(before["Id"]), tag)
+            raise
+
+    def _name(self, image: str, tag: str) -> None:
+        repository, _, word = tag.rpartition(":")
+        with contextlib.suppress(EngineError), self._errors(f"cannot name {tag}"):
+            if repository and "/" not in word:
+                self._api.tag(image, repository, word)
+            else:
+                self._api.tag(image, tag)
 
     def save(self, image: str, out: Writable) -> None:
         """Write *image* as ``docker save`` does."""
@@ -175,9 +259,10 @@ class Engine:
 
         :raises EngineError: the engine does not like it.
         """
-        with self._errors(f"cannot load {archive}"), archive.open("rb") as file:
+        what = f"cannot load {archive}"
+        with self._errors(what), self._cut_off(), archive.open("rb") as file:
             for event in self._api.load_image(file) or ():
-                _check_event(event, f"cannot load {archive}")
+                _check_event(event, what)
 
     def push(self, name: str) -> None:
         """Push an image to the registry that its *name* begins with, with docker's own login.
@@ -346,6 +431,19 @@ def _cause(error: BaseException) -> str:
     if isinstance(seen, OSError) and seen.strerror:
         return seen.strerror
     return str(seen) or type(seen).__name__
+
+
+def made(said: Sequence[str]) -> list[str]:
+    """The images that a build has made, oldest first, by what Docker's classic builder or Podman
+    says; what a FROM led to is not among them."""
+    found = []
+    step = ""
+    for line in said:
+        step = line if line[:5].lower() == "step " else step
+        image = re.fullmatch(r"-{2,3}> ([0-9a-f]{10,64})", line)
+        if image is not None and not re.match(r"(?i)step \d+/\d+ ?: FROM\b", step):
+            found.append(image[1])
+    return found
 
 
 def _check_event(

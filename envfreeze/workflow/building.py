@@ -234,9 +234,10 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     inputs = _inputs(lock, lock_path, files, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         directory = docker.prepare(lock, docker_options, inputs, Path(scratch) / "context")
-        with context.progress.task("image"):
-            docker.build_image(engine, directory, docker_options)
-    difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
+        with engine.tag_kept(docker_options.tag):
+            with context.progress.task("image"):
+                docker.build_image(engine, directory, docker_options, _steps(context))
+            difference = verify_image(lock, lock_path, engine, docker_options.tag, context)
     pushed = None
     if options.push and difference.equal:
         pushed = push_image(lock_path, lock, engine, docker_options.tag, context)
@@ -324,12 +325,23 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
 
     engine = connect()
     tag = str(options.tag)
-    with context.progress.task("load"):
-        engine.load(Path(str(options.into)))
-    difference = verify_image(lock, lock_path, engine, tag, context)
+    with engine.tag_kept(tag):
+        with context.progress.task("load"):
+            engine.load(Path(str(options.into)))
+        difference = verify_image(lock, lock_path, engine, tag, context)
     return Built(
         place=tag, packages=len(lock.packages), files=_unowned(lock), difference=difference
     )
+
+
+def _steps(context: Context) -> Callable[[str], None]:
+    """Tells which step the engine is at."""
+
+    def tell(line: str) -> None:
+        if line[:5].lower() == "step ":
+            context.progress.note(line[:100])
+
+    return tell
 
 
 def _scratch(context: Context) -> Path:

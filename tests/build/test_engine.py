@@ -16,6 +16,7 @@ from envfreeze.build.engine import (
     Engine,
     connect,
     context_chunks,
+    made,
     public_registry,
 )
 from envfreeze.errors import EngineError, UsageError
@@ -38,6 +39,8 @@ class FakeApi:
         self.archive = b""
         self.context = b""
         self.build_args: dict[str, Any] = {}
+        self.hooks: dict[str, Any] = {}
+        self.dropped: list[str] = []
 
     def inspect_image(self, name: str) -> dict[str, Any]:
         if name not in self.images:
@@ -59,6 +62,13 @@ class FakeApi:
         self.context = b"".join(fileobj)
         yield from self.events
         self.images[args["tag"]] = {"Id": "sha256:built"}
+
+    def remove_image(self, image: str, **_: Any) -> None:
+        self.dropped.append(image)
+        self.images.pop(image, None)
+
+    def tag(self, image: str, repository: str, tag: str = "latest") -> None:
+        self.images[f"{repository}:{tag}"] = {"Id": image}
 
     def create_host_config(self, **args: Any) -> dict[str, Any]:
         return args
@@ -255,3 +265,63 @@ def test_docker_knows_the_public_registry() -> None:
     host, key = public_registry()
     assert "." in host
     assert host in key
+
+
+# --- what is left behind -------------------------------------------------------------------
+
+STEPS = [
+    "Step 1/4 : FROM x",
+    "---> aaaaaaaaaaaa",
+    "Step 2/4 : RUN y",
+    "---> Using cache",
+    "---> bbbbbbbbbbbb",
+    "Step 3/4 : RUN z",
+    "---> Running in 0123456789ab",
+    "---> cccccccccccc",
+    "Step 4/4 : RUN false",
+    "---> Running in 0123456789ac",
+]
+
+
+def test_what_the_steps_made_is_removed_newest_first(
+    engine: Engine, api: FakeApi, tmp_path: Path
+) -> None:
+    assert made(STEPS) == ["bbbbbbbbbbbb", "cccccccccccc"]
+    api.events = [{"stream": f" {line}\n"} for line in STEPS] + [{"error": "it broke"}]
+    api.images |= {name: {"Id": name} for name in ("aaaaaaaaaaaa", *made(STEPS))}
+    with pytest.raises(EngineError, match="it broke"):
+        engine.build(BuildRequest(context=context(tmp_path), tag="me:1"))
+    assert api.dropped == ["cccccccccccc", "bbbbbbbbbbbb"]
+
+
+def test_an_image_with_a_name_stays(engine: Engine, api: FakeApi, tmp_path: Path) -> None:
+    api.events = [{"stream": f" {line}\n"} for line in STEPS] + [{"error": "it broke"}]
+    api.images |= {name: {"Id": name} for name in made(STEPS)}
+    api.images["bbbbbbbbbbbb"]["RepoTags"] = ["other:1"]
+    with pytest.raises(EngineError, match="it broke"):
+        engine.build(BuildRequest(context=context(tmp_path), tag="me:1"))
+    assert api.dropped == ["cccccccccccc"]
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_interrupted_verification_leaves_the_tag_as_it_was(
+    engine: Engine, api: FakeApi, before: str | None
+) -> None:
+    if before is not None:
+        api.images["me:1"] = {"Id": before}
+    with pytest.raises(KeyboardInterrupt), engine.tag_kept("me:1"):
+        api.images["me:1"] = {"Id": "new"}
+        raise KeyboardInterrupt
+    assert api.images.get("me:1") == (before and {"Id": before})
+
+
+def test_a_failed_verification_leaves_the_image(engine: Engine, api: FakeApi) -> None:
+    with pytest.raises(EngineError), engine.tag_kept("me:1"):
+        api.images["me:1"] = {"Id": "new"}
+        raise EngineError("it does not start")
+    assert "me:1" in api.images
+
+
+def test_podman_says_it_in_other_words() -> None:
+    said = ["STEP 1/2: FROM x", "STEP 2/2: RUN y", "--> 4a3f1bc02d1"]
+    assert made(said) == ["4a3f1bc02d1"]
