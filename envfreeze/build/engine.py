@@ -329,14 +329,16 @@ class Engine:
     def _errors(self, what: str, hint: str = _START) -> Iterator[None]:
         from docker.errors import APIError, DockerException
         from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError  # docker reads streams below requests
 
         try:
             yield
         except APIError as error:
             said = error.explanation or str(error)
             raise EngineError(f"{what}: {said}", hint=hint if hint != _START else "") from error
-        except (DockerException, RequestException, OSError) as error:
-            raise EngineError(f"{what} on the engine at {self.host}: {error}", hint=hint) from error
+        except (DockerException, RequestException, HTTPError, OSError) as error:
+            said = f"{what} on the engine at {self.host}: {error}"
+            raise EngineError(said, hint=hint) from error
 
 
 def public_registry() -> tuple[str, str]:

@@ -20,6 +20,7 @@ from envfreeze.build.engine import (
     public_registry,
 )
 from envfreeze.errors import EngineError, UsageError
+from tests.support.dyingengine import dying
 
 REF = "mirror.example/base@sha256:" + "0" * 64
 
@@ -325,3 +326,16 @@ def test_a_failed_verification_leaves_the_image(engine: Engine, api: FakeApi) ->
 def test_podman_says_it_in_other_words() -> None:
     said = ["STEP 1/2: FROM x", "STEP 2/2: RUN y", "--> 4a3f1bc02d1"]
     assert made(said) == ["4a3f1bc02d1"]
+
+
+def test_an_engine_that_dies_in_the_middle(tmp_path: Path) -> None:
+    with dying(tmp_path) as host:
+        engine = connect(host)
+        (tmp_path / "c").mkdir()
+        request = BuildRequest(context=context(tmp_path / "c"), tag="me:1")
+        with pytest.raises(EngineError, match=r"cannot build me:1 on the engine at unix://") as e:
+            engine.build(request)
+        with pytest.raises(EngineError, match="cannot save me:1"):
+            engine.save("me:1", io.BytesIO())
+        engine.close()
+    assert "Start Docker" in e.value.hint
