@@ -32,7 +32,7 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 ONLY = {
-    "urllib3": {"resolve/http.py"},
+    "urllib3": {"build/engine.py", "resolve/http.py"},
     "urllib.request": {"resolve/http.py"},
     "http.client": set(),
     "requests": {"build/engine.py"},

@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from envfreeze.build import whereabouts
+from envfreeze.build.whereabouts import Place, Tls
 from envfreeze.errors import EngineError, UsageError, printable
 
 OnLine = Callable[[str], None]
@@ -32,6 +35,7 @@ _CHUNK = 1 << 20
 _START = "Start Docker, or set DOCKER_HOST to an engine that runs."
 _PING_SECONDS = 20
 _CALL_SECONDS = 600
+_CLEANING_SECONDS = 10
 
 
 class Writable(Protocol):
@@ -153,7 +157,11 @@ class Engine:
         :raises EngineError: a step failed; the message ends with what the step said last.
         """
         last: list[str] = []
-        with self._errors(f"cannot build {request.tag}"):
+        with (
+            self._errors(f"cannot build {request.tag}"),
+            self._without_leavings() as steps,
+            self._cut_off(),
+        ):
             events = self._api.build(
                 fileobj=_Chunks(context_chunks(request.context)),
                 custom_context=True,
@@ -169,6 +177,7 @@ class Engine:
             for event in events:
                 for line in _COLOUR.sub("", str(event.get("stream", ""))).splitlines():
                     if line.strip():
+                        steps.append(line.strip())
                         last = [*last[-7:], line.rstrip()]
                         on_line(printable(line.rstrip()))
                 _check_event(event, f"cannot build {request.tag}", last)
@@ -176,6 +185,83 @@ class Engine:
         if found is None:
             raise EngineError(f"the engine built {request.tag}, and does not have it")
         return str(found["Id"])
+
+    @contextlib.contextmanager
+    def _cut_off(self) -> Iterator[None]:
+        """When the block ends badly, close the connection that it works on: the engine then stops
+        what it does there."""
+        answers: list[Any] = []
+        self._api.hooks["response"] = [lambda answer, *_, **__: answers.append(answer)]
+        try:
+            yield
+        except BaseException:
+            for answer in answers:
+                with contextlib.suppress(Exception):
+                    answer.close()
+            raise
+        finally:
+            self._api.hooks["response"] = []
+
+    @contextlib.contextmanager
+    def _without_leavings(self) -> Iterator[list[str]]:
+        """When the block ends badly, remove the images of the steps that went well: the engine
+        keeps those, without a name.
+
+        Yields the list for the lines that the builder says.
+        """
+        said: list[str] = []
+        try:
+            yield said
+        except BaseException:
+            deadline = time.monotonic() + _CLEANING_SECONDS
+            with contextlib.suppress(EngineError):
+                for image in reversed(made(said)):
+                    if not self._removed(image, deadline):
+                        break
+            raise
+
+    def _removed(self, image: str, deadline: float) -> bool:
+        """Remove an image without a name. Its container may still be on its way out."""
+        found = self.inspect(image) or {}
+        if found.get("RepoTags") or found.get("RepoDigests"):
+            return False
+        while True:
+            refusal = self._refused(image)
+            if "container" not in refusal or time.monotonic() > deadline:
+                return not refusal
+            time.sleep(0.1)
+
+    def _refused(self, image: str) -> str:
+        """Remove an image; why not, or nothing."""
+        try:
+            with self._errors("cannot remove it"):
+                self._api.remove_image(image, noprune=True)
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    @contextlib.contextmanager
+    def tag_kept(self, tag: str) -> Iterator[None]:
+        """When somebody interrupts the block, *tag* is again what it was before: what nobody has
+        verified should not be taken for a finished image."""
+        before = self.inspect(tag)
+        try:
+            yield
+        except KeyboardInterrupt:
+            now = self.inspect(tag)
+            if now is not None and (before is None or now["Id"] != before["Id"]):
+                self.remove(tag)
+                if before is not None:
+                    self._name(str(before["Id"]), tag)
+            raise
+
+    def _name(self, image: str, tag: str) -> None:
+        repository, _, word = tag.rpartition(":")
+        with contextlib.suppress(EngineError), self._errors(f"cannot name {tag}"):
+            if repository and "/" not in word:
+                self._api.tag(image, repository, word)
+            else:
+                self._api.tag(image, tag)
 
     def save(self, image: str, out: Writable) -> None:
         """Write *image* as ``docker save`` does."""
@@ -189,9 +275,26 @@ class Engine:
 
         :raises EngineError: the engine does not like it.
         """
-        with self._errors(f"cannot load {archive}"), archive.open("rb") as file:
+        what = f"cannot load {archive}"
+        with self._errors(what), self._cut_off(), archive.open("rb") as file:
             for event in self._api.load_image(file) or ():
-                _check_event(event, f"cannot load {archive}")
+                _check_event(event, what)
+
+    def push(self, name: str) -> None:
+        """Push an image to the registry that its *name* begins with, with docker's own login.
+
+        :raises EngineError: the registry refuses, or does not answer.
+        """
+        what = f"cannot push {name}"
+        host = name.partition("/")[0]
+        repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name,) * 3
+        hint = f"Check the name and the network, and log in: docker login {host}"
+        with self._errors(what, hint=hint):
+            events = self._api.push(
+                repository, tag="latest" if tag == name else tag, stream=True, decode=True
+            )
+            for event in events:
+                _check_event(event, what, hint=hint)
 
     def run_probe(
         self,
@@ -306,14 +409,16 @@ class Engine:
     def _errors(self, what: str, hint: str = _START) -> Iterator[None]:
         from docker.errors import APIError, DockerException
         from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError  # docker reads streams below requests
 
         try:
             yield
         except APIError as error:
             said = error.explanation or str(error)
             raise EngineError(f"{what}: {said}", hint=hint if hint != _START else "") from error
-        except (DockerException, RequestException, OSError) as error:
-            raise EngineError(f"{what} on the engine at {self.host}: {error}", hint=hint) from error
+        except (DockerException, RequestException, HTTPError, OSError) as error:
+            said = f"{what} on the engine at {self.host}: {error}"
+            raise EngineError(said, hint=hint) from error
 
 
 def public_registry() -> tuple[str, str]:
@@ -324,32 +429,52 @@ def public_registry() -> tuple[str, str]:
 
 
 def connect(host: str | None = None) -> Engine:
-    """Connect to the engine of DOCKER_HOST, of the current docker context, or the usual socket.
+    """Connect to the engine that the docker CLI would use, else to Podman's.
 
+    :param host: this one and no other.
     :raises EngineError: nothing answers there.
     """
+    tried = [Place(host=host)] if host else whereabouts.places(os.environ)
+    causes: list[str] = []
+    for place in tried:
+        try:
+            return _answering(place)
+        except _Silent as silence:  # noqa: PERF203 - there are five at most
+            causes.append(str(silence))
+    said = whereabouts.described(tried, causes)
+    raise EngineError(f"no container engine answers at {said}", hint=_START)
+
+
+class _Silent(Exception):  # noqa: N818 - it never leaves this module
+    """Nothing answers in a place; the plain reason."""
+
+
+def _answering(place: Place) -> Engine:
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     docker: Any = import_module("docker")  # neither docker nor its stubs export what is public
-    settings = docker.utils.kwargs_from_env()
-    from_environment = settings.pop("base_url", None)
-    chosen = host or from_environment or _context_host()
     try:
-        _try_socket(chosen)
+        _try_socket(place.host)
         api = docker.APIClient(
-            base_url=chosen,
+            base_url=place.host,
             version="auto",
             timeout=_PING_SECONDS,
-            use_ssh_client=chosen.startswith("ssh://"),
-            **settings,
+            use_ssh_client=place.host.startswith("ssh://"),
+            tls=_tls(place.tls) if place.tls else False,
         )
     except (DockerException, RequestException, OSError) as error:
-        raise EngineError(
-            f"no container engine answers at {chosen}: {_cause(error)}", hint=_START
-        ) from error
+        raise _Silent(_cause(error)) from error
     api.timeout = _CALL_SECONDS
-    return Engine(api, chosen)
+    return Engine(api, place.host)
+
+
+def _tls(files: Tls) -> Any:
+    docker: Any = import_module("docker.tls")
+    pair = (str(files.cert), str(files.key)) if files.cert and files.key else None
+    return docker.TLSConfig(
+        client_cert=pair, ca_cert=str(files.ca) if files.ca else None, verify=files.verify
+    )
 
 
 @contextlib.contextmanager
@@ -380,20 +505,6 @@ def _try_socket(host: str) -> None:
             probe.connect("/" + host.removeprefix("unix://").lstrip("/"))
 
 
-def _context_host() -> str:
-    """The address of the docker context that ``docker context use`` chose (Docker Desktop,
-    rootless, colima), else the socket of the platform."""
-    from docker.constants import DEFAULT_UNIX_SOCKET
-
-    usual = str(DEFAULT_UNIX_SOCKET).replace("http+unix://", "unix://")
-    with contextlib.suppress(Exception):
-        contexts: Any = import_module("docker.context")
-        host = contexts.ContextAPI.get_current_context().Host
-        if isinstance(host, str) and host:
-            return host.replace("http+unix://", "unix://")
-    return usual
-
-
 def _cause(error: BaseException) -> str:
     """The reason at the bottom, without the wrappings of three libraries."""
     seen: BaseException = error
@@ -404,7 +515,22 @@ def _cause(error: BaseException) -> str:
     return str(seen) or type(seen).__name__
 
 
-def _check_event(event: Mapping[str, Any], what: str, last: Sequence[str] = ()) -> None:
+def made(said: Sequence[str]) -> list[str]:
+    """The images that a build has made, oldest first, by what Docker's classic builder or Podman
+    says; what a FROM led to is not among them."""
+    found = []
+    step = ""
+    for line in said:
+        step = line if line[:5].lower() == "step " else step
+        image = re.fullmatch(r"-{2,3}> ([0-9a-f]{10,64})", line)
+        if image is not None and not re.match(r"(?i)step \d+/\d+ ?: FROM\b", step):
+            found.append(image[1])
+    return found
+
+
+def _check_event(
+    event: Mapping[str, Any], what: str, last: Sequence[str] = (), hint: str = ""
+) -> None:
     """The engine reports a failed step in the stream, not by status.
 
     API 1.48 deprecates ``error`` for ``errorDetail``; either may be there alone.
@@ -413,7 +539,7 @@ def _check_event(event: Mapping[str, Any], what: str, last: Sequence[str] = ()) 
     message = event.get("error") or (detail.get("message") if isinstance(detail, dict) else None)
     if message:
         said = "".join(f"\n  {line}" for line in last)
-        raise EngineError(f"{what}: {str(message).strip()}{said}")
+        raise EngineError(f"{what}: {str(message).strip()}{said}", hint=hint)
 
 
 def _seconds(moment: str) -> int:

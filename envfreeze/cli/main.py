@@ -194,7 +194,8 @@ def build(
     tag: Annotated[
         str | None,
         typer.Option(
-            help="docker: the name of the image; oci: the same, and load it into the engine."
+            help="docker: the name of the image; oci: the same, and load it into the engine"
+            " (with --push: into the registry instead)."
         ),
     ] = None,
     base: Annotated[
@@ -229,6 +230,13 @@ def build(
             " environment lies below /root.",
         ),
     ] = None,
+    push: Annotated[
+        bool,
+        typer.Option(
+            "--push",
+            help="docker, oci: push to the registry that --tag names, with the lock attached.",
+        ),
+    ] = False,
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
@@ -244,7 +252,7 @@ def build(
     context = _context(quiet)
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
-        _reject("venv", tag=tag, base=base, registry=registry, user=user)
+        _reject("venv", tag=tag, base=base, registry=registry, user=user, push=push or None)
         _reject("venv", render_only=render_only, template=template)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
@@ -261,11 +269,14 @@ def build(
         template=template,
         into=into,
         user=user,
+        push=push,
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)
         if render_only is not None:
             _reject("docker with --render-only", report=report)
+        if push and render_only is not None:
+            raise UsageError("--render-only builds nothing that could be pushed")
         _docker(lock, images, context, json, quiet, report)
     elif to == "oci":
         _reject("oci", python=python, yes=yes or None)
@@ -316,13 +327,15 @@ def _oci(
     from envfreeze import workflow
     from envfreeze.cli import summary
 
-    if options.into is None:
+    if options.into is None and not options.push:
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     archived = workflow.build_oci(lock, _with_base(lock, options, context, quiet), context)
     if json:
         typer.echo(summary.archived_json(archived), nl=False)
     elif not quiet:
         typer.echo(summary.archived_text(archived), nl=False)
+    if archived.pushed is not None and not (json or quiet):
+        typer.echo(summary.pushed_text(archived.pushed), nl=False)
     if archived.built is not None:
         _report(archived.built.verified, report)
         _verdict(
@@ -357,6 +370,8 @@ def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
         typer.echo(report.as_json(built.difference), nl=False)
     elif not quiet or not built.difference.equal:
         typer.echo(summary.built_text(built, next_step), nl=False)
+    if built.pushed is not None and not quiet:
+        typer.echo(summary.pushed_text(built.pushed), nl=False, err=json)
     raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)
 
 
@@ -417,6 +432,29 @@ def diff(
 
     difference = workflow.diff(before, after, _context(quiet))
     _difference(difference, json, quiet, "")
+
+
+@_command
+def pull(
+    image: Annotated[str, typer.Argument(metavar="REF", help="HOST/NAME:TAG, or by digest.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The lock to write.")] = Path(
+        "env.lock"
+    ),
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Get the lock of an image back from its registry. Exit 1: without all that it packs."""
+    from envfreeze import workflow
+    from envfreeze.cli import summary
+
+    pulled = workflow.pull(image, output, _context(quiet))
+    if json:
+        typer.echo(summary.pulled_json(pulled, output), nl=False)
+    elif not quiet:
+        typer.echo(summary.pulled_text(pulled, output), nl=False)
+    if pulled.missing and not json:
+        typer.echo(summary.missing_text(pulled), nl=False, err=True)
+    raise typer.Exit(Exit.NO if pulled.missing else Exit.OK)
 
 
 @_command

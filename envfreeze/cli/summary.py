@@ -15,7 +15,7 @@ from envfreeze.model.lock import Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
-    from envfreeze.workflow import Archived, Base, Built, Captured
+    from envfreeze.workflow import Archived, Base, Built, Captured, Pulled, Pushed
 
 _ORDER = (
     "proved",
@@ -232,6 +232,61 @@ def base_text(base: Base) -> str:
     return "".join(f"{_line(line)}\n" for line in lines)
 
 
+def pushed_text(pushed: Pushed) -> str:
+    """Where it is, and how its lock is found there."""
+    listed = f"the tag {pushed.listed_as}" if pushed.listed_as else "the registry's referrers"
+    rows = [
+        f"  pushed: {pushed.reference}",
+        f"    its lock is attached as {pushed.lock}, by {listed}",
+        f"  next: envfreeze pull {pushed.reference.partition('@')[0]}",
+    ]
+    return "".join(f"{_line(row)}\n" for row in rows)
+
+
+class PullReport(msgspec.Struct, kw_only=True):
+    """What ``envfreeze pull --json`` prints: schema 1."""
+
+    schema: int
+    lock: str
+    id: str
+    image: str
+    """The digest of the image's manifest."""
+    told_by: str
+    packed: int
+    missing: list[str]
+
+
+def pulled_json(pulled: Pulled, output: Path) -> bytes:
+    report = PullReport(
+        schema=1,
+        lock=str(output),
+        id=pulled.lock.machine.id,
+        image=pulled.image,
+        told_by=pulled.told_by,
+        packed=pulled.packed,
+        missing=list(pulled.missing),
+    )
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def pulled_text(pulled: Pulled, output: Path) -> str:
+    rows = [
+        f"  {output}  {pulled.lock.machine.id[:8]}, the lock that {pulled.image} names",
+        f"    from {pulled.told_by}; {plural(pulled.packed, 'packed file')} with it",
+        f"  next: envfreeze build {shlex.quote(str(output))} --into rebuilt",
+    ]
+    return "".join(f"{_line(row)}\n" for row in (rows[:2] if pulled.missing else rows))
+
+
+def missing_text(pulled: Pulled) -> str:
+    """What a rebuild will lack."""
+    rows = [f"warning: {plural(len(pulled.missing), 'file')} that the lock packs did not come back"]
+    rows += [f"  {name}" for name in pulled.missing[:8]]
+    rows += ["  ..."] if len(pulled.missing) > 8 else []
+    rows.append("  They are attached by whoever has them: envfreeze build LOCK --push")
+    return "".join(f"{_line(row)}\n" for row in rows)
+
+
 class ArchiveReport(msgspec.Struct, kw_only=True):
     """What ``envfreeze build --to oci --json`` prints: schema 1."""
 
@@ -243,10 +298,13 @@ class ArchiveReport(msgspec.Struct, kw_only=True):
     layers: int
     verified: bool | None
     """None: it was not run."""
+    pushed: str | None
+    """``NAME:TAG@sha256:...`` in the registry; None: it was not pushed."""
 
 
 def archived_json(archived: Archived) -> bytes:
     verified = None if archived.built is None else archived.built.difference.equal
+    pushed = archived.pushed
     report = ArchiveReport(
         schema=1,
         archive=archived.place,
@@ -255,21 +313,24 @@ def archived_json(archived: Archived) -> bytes:
         size=archived.size,
         layers=archived.layers,
         verified=verified,
+        pushed=None if pushed is None else pushed.reference,
     )
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
 def archived_text(archived: Archived) -> str:
     """What was written, and what was looked at: nothing of it was run yet."""
+    place = archived.place or "an image"
     rows = [
-        f"  {archived.place}  {archived.size / 1e6:.0f} MB, {plural(archived.layers, 'layer')},"
+        f"  {place}  {archived.size / 1e6:.0f} MB, {plural(archived.layers, 'layer')},"
         f" {plural(archived.packages, 'package')}",
         f"    image {archived.image_id}",
         "    placed from artifacts that have the digests of the lock",
     ]
     if archived.built is None:
-        path = shlex.quote(archived.place)
         rows[-1] += "; not run"
+    if archived.built is None and archived.pushed is None:
+        path = shlex.quote(archived.place)
         rows.append(f"  next: docker load -i {path}, or podman load -i {path}")
     return "".join(f"{_line(row)}\n" for row in rows)
 

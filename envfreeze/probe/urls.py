@@ -40,7 +40,7 @@ def bare_path(path):
         return _bare_segment(path)
     kept = []  # type: list[str]
     segments = path.split("/")
-    for segment, following in zip(segments, segments[1:] + [""]):  # noqa: B905
+    for segment, following in zip(segments, [*segments[1:], ""]):  # noqa: B905
         before = kept[-1].lower() if kept else ""
         # A directory that is called like what is in it is no secret: pool/main/t/texlive2023/...
         is_name = following.startswith(segment)

@@ -234,4 +234,9 @@ _MACHINES: Mapping[str, tuple[str, str]] = {
 
 def platform(facts: Interpreter) -> tuple[str, str] | None:
     """Architecture and variant of the image for this interpreter; None: not one of the usual."""
-    return _MACHINES.get(facts.machine)
+    return of_machine(facts.machine)
+
+
+def of_machine(machine: str) -> tuple[str, str] | None:
+    """The same, for what uname calls a machine."""
+    return _MACHINES.get(machine)

@@ -14,7 +14,7 @@ import re
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
@@ -57,6 +57,10 @@ class UnreachableError(IndexUnavailableError):
 
 class _BrokenError(IndexUnavailableError):
     """An answer began, and broke off."""
+
+
+Body = bytes | Iterable[bytes]
+"""What a request sends along."""
 
 
 class Writer(Protocol):
@@ -361,6 +365,27 @@ class Http:
         finally:
             _finish(answer)
 
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: Body = b"",
+        authorization: str = "",
+        limit: int,
+    ) -> Answer:
+        """What *url* answers to *method*, of any status; no redirect is followed, and nothing that
+        has a body is sent twice.
+
+        :param body: with ``Content-Length`` in *headers* where it is an iterable.
+        """
+        _check_scheme(url)
+        own = {"Accept-Encoding": "identity", **headers}
+        if authorization:
+            own["Authorization"] = authorization
+        return _whole(self._send(method, url, own, body or None), url, limit)
+
     def _followed(
         self, url: str, headers: Mapping[str, str], authorization: str
     ) -> tuple[urllib3.BaseHTTPResponse, str]:
@@ -413,7 +438,9 @@ class Http:
     def _refusal(self, url: str, status: int) -> IndexUnavailableError:
         return _refusal(url, status, self._credentials.refused(url) if status == 401 else "")
 
-    def _send(self, method: str, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: Body | None = None
+    ) -> urllib3.BaseHTTPResponse:
         with self._lock:
             self.requests += 1
         bare = without_userinfo(url).partition("#")[0]
@@ -421,6 +448,7 @@ class Http:
             return self._manager(bare).request(
                 method,
                 bare,
+                body=body,
                 headers=headers,
                 preload_content=False,
                 redirect=False,

@@ -257,6 +257,21 @@ def of_layout(files: Files, platform: Platform, what: str, ref: str = "") -> Ima
     )
 
 
+def whole(path: Path) -> tuple[bytes, list[Blob]]:
+    """``(manifest, what it names)`` of the only image in an OCI archive.
+
+    :raises ArtifactError: it is not whole.
+    """
+    files, what = archive_files(path), str(path)
+    index = document(read_small(files, "index.json", what), what)
+    entries = index.get("manifests")
+    if not isinstance(entries, list) or len(entries) != 1:
+        raise ArtifactError(f"{what} does not hold one image")
+    body = _blob_bytes(files, descriptor(entries[0], what), what)
+    config_at, layers = parts(document(body, what), what)
+    return body, [_blob(files, one, what) for one in (*layers, config_at)]
+
+
 def _choose(
     files: Files, index: Mapping[str, Any], platform: Platform, what: str, ref: str
 ) -> Descriptor:

@@ -12,15 +12,15 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from envfreeze.errors import ArtifactError, IndexUnavailableError, UsageError
 from envfreeze.resolve import ociimage
-from envfreeze.resolve.http import Answer, Http, is_secure
+from envfreeze.resolve.http import Answer, Body, Http, is_secure
 from envfreeze.resolve.ociimage import DIGEST as _DIGEST
 from envfreeze.resolve.ociimage import INDEXES, LIMIT, MANIFESTS, Blob, Descriptor, Image, agree
 from envfreeze.store import BlobWriter, Cache, hash_file
@@ -90,7 +90,7 @@ class Registry:
         :raises ArtifactError: there is no such image, or not for that platform.
         :raises IndexUnavailableError: the registry does not answer.
         """
-        asked = _Asked(self, reference)
+        asked = Asked(self, reference)
         body, kind = asked.manifest(reference.tag)
         if kind in INDEXES:
             digest = _of_platform(_json(body, reference), platform, reference)
@@ -108,17 +108,75 @@ class Registry:
         :raises ArtifactError: there is no such image, or a blob of it has other bytes.
         :raises IndexUnavailableError: the registry does not answer.
         """
-        return of_store(_Asked(self, reference).store(cache), reference, digest, platform)
+        return of_store(Asked(self, reference).store(cache), reference, digest, platform)
 
 
-class _Asked:
-    """One image of one registry; the token is asked for once."""
+class Asked:
+    """One repository of one registry; the token is asked for once.
 
-    def __init__(self, registry: Registry, reference: Reference) -> None:
+    :param scopes: what a token shall allow beyond pulling, as ``repository:NAME:ACTIONS``.
+    """
+
+    def __init__(
+        self, registry: Registry, reference: Reference, scopes: Sequence[str] = ()
+    ) -> None:
         self._registry = registry
         self._reference = reference
-        self._host = reference.host or registry.public
+        self._host = _api_host(reference.host, registry.public)
+        self._scopes = scopes or (f"repository:{reference.repository}:pull",)
         self._authorization = ""
+
+    @property
+    def place(self) -> str:
+        """The registry and the repository there."""
+        return f"{self._host}/{self._reference.repository}"
+
+    def find(self, path: str, accept: str) -> Answer | None:
+        """What lies at *path* of the repository; None: nothing does.
+
+        :raises ArtifactError: the registry refuses.
+        """
+        answer = self._authorized(lambda: self._ask(self._url(path), accept))
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self.refusal(answer)
+        return answer
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[], Body] = lambda: b"",
+    ) -> Answer:
+        """The answer of any status, after a login where the registry wants one.
+
+        :param path: of the repository, or a URL that the registry named. A place elsewhere is not
+            sent the login.
+        :param body: makes it; is called again after a login.
+        """
+        url = urljoin(self._url(path), path) if "://" in path or path[:1] == "/" else ""
+        own = not url or urlsplit(url)[:2] == urlsplit(self._url(""))[:2]
+        if not is_secure(url, ()):
+            raise ArtifactError(f"the registry {self._host} sends to a place that is not https")
+        return self._authorized(
+            lambda: self._registry.http.send(
+                method,
+                url or self._url(path),
+                headers or {},
+                body=body(),
+                authorization=self._authorization if own else "",
+                limit=LIMIT,
+            )
+        )
+
+    def _authorized(self, ask: Callable[[], Answer]) -> Answer:
+        answer = ask()
+        if answer.status == 401:
+            self._authorization = self._authorize(answer)
+            answer = ask()
+        return answer
 
     def manifest(self, tag: str) -> tuple[bytes, str]:
         """The manifest or index, and its media type."""
@@ -131,6 +189,41 @@ class _Asked:
             )
         _check_digest(answer, self._reference)
         return answer.body, kind
+
+    def of_machine(self, name: str, platform: tuple[str, str]) -> tuple[bytes, str]:
+        """The manifest of a tag or digest, of an index the one for *platform*; its media type."""
+        body, kind = self._named(name)
+        if kind in INDEXES:
+            body, kind = self._named(
+                _of_platform(_json(body, self._reference), platform, self._reference)
+            )
+        return body, kind
+
+    def built(self, tag: str, image_id: str) -> Descriptor:
+        """The manifest under *tag*, which must be of the image that an engine calls *image_id*.
+
+        :raises ArtifactError: it is of another one.
+        """
+        body, kind = self.manifest(tag)
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        entry = _json(body, self._reference).get("config")
+        config = entry.get("digest") if isinstance(entry, dict) else None
+        wanted = f"sha256:{image_id.removeprefix('sha256:')}"
+        if wanted not in {digest, config}:
+            raise ArtifactError(
+                f"{self._reference.shown} is another image in the registry than the one that was"
+                f" pushed\nexpected {wanted}\n     got {config}",
+                hint="Somebody else has pushed to that tag meanwhile; no lock was attached.",
+            )
+        return Descriptor(digest=digest, size=len(body), media_type=kind)
+
+    def _named(self, name: str) -> tuple[bytes, str]:
+        body, kind = self.manifest(name)
+        if _DIGEST.fullmatch(name) and f"sha256:{hashlib.sha256(body).hexdigest()}" != name:
+            raise ArtifactError(
+                f"{self._reference.shown}: the registry sent another one than {name}"
+            )
+        return body, kind
 
     def store(self, cache: Cache) -> Store:
         """The blobs of the image, by way of *cache*."""
@@ -173,11 +266,7 @@ class _Asked:
         return _json(body, self._reference)
 
     def _get(self, path: str, accept: str) -> Answer:
-        url = self._url(path)
-        answer = self._ask(url, accept)
-        if answer.status == 401:
-            self._authorization = self._authorize(answer)
-            answer = self._ask(url, accept)
+        answer = self._authorized(lambda: self._ask(self._url(path), accept))
         if answer.status != 200:
             raise self._refusal(answer.status)
         return answer
@@ -200,9 +289,9 @@ class _Asked:
 
     def _token(self, parameters: dict[str, str], login: Login | None) -> str:
         realm = parameters.get("realm", "")
-        query = {"scope": f"repository:{self._reference.repository}:pull"}
+        query = [("scope", scope) for scope in self._scopes]
         if "service" in parameters:
-            query["service"] = parameters["service"]
+            query.append(("service", parameters["service"]))
         if not is_secure(realm, ()) or urlsplit(realm).scheme not in {"http", "https"}:
             raise ArtifactError(
                 f"the registry {self._host} sends for a token to a place that is not https"
@@ -219,6 +308,21 @@ class _Asked:
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise self._refusal(answer.status if answer.status != 200 else 401)
         return f"Bearer {token}"
+
+    def refusal(self, answer: Answer) -> ArtifactError:
+        """Why a push, or what belongs to it, did not go through, in the registry's words."""
+        hints = {
+            401: f"Log in first: docker login {self._host}",
+            403: f"This login may not write there. Another one: docker login {self._host}",
+            404: "The registry has no such repository: some want it to be made there first.",
+            429: "The registry wants fewer requests: wait, and run it again.",
+        }
+        said = _said(answer)
+        return ArtifactError(
+            f"{self._reference.shown}: the registry {self._host} answered with HTTP status"
+            f" {answer.status}" + (f": {said}" if said else ""),
+            hint=hints.get(answer.status, "Try again later."),
+        )
 
     def _refusal(self, status: int) -> ArtifactError:
         hints = {
@@ -293,9 +397,24 @@ def of_store(store: Store, reference: Reference, digest: str, platform: tuple[st
     )
 
 
+def _api_host(host: str | None, public: str) -> str:
+    """Where the registry answers: people leave out the first part of the public one's name."""
+    return public if host is None or public.endswith(f".{host}") else host
+
+
 def _scheme(host: str) -> str:
     """A registry on this machine may speak plain HTTP, as for docker; no other one."""
     return "http" if is_secure(f"http://{host}", ()) else "https"
+
+
+def _said(answer: Answer) -> str:
+    """The first error of a registry's answer ("Error Codes"), cut short."""
+    try:
+        first = json.loads(answer.body)["errors"][0]
+        parts = [str(first[key]) for key in ("code", "message") if first.get(key)]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return " ".join(": ".join(parts).split())[:300]
 
 
 def _basic(login: Login) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
+    from envfreeze.workflow.pushing import Pulled, Pushed, pull
     from envfreeze.workflow.templating import templates
 
 _ROOMS = {
@@ -52,6 +53,7 @@ _ROOMS = {
     "examining": ("Examined", "doctor"),
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),
     "templating": ("templates",),
+    "pushing": ("Pulled", "Pushed", "pull"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -72,6 +74,8 @@ __all__ = [
     "ImageOptions",
     "Prunable",
     "Pruned",
+    "Pulled",
+    "Pushed",
     "Verified",
     "build_docker",
     "build_oci",
@@ -84,6 +88,7 @@ __all__ = [
     "doctor",
     "export",
     "load",
+    "pull",
     "render_docker",
     "templates",
     "verified",

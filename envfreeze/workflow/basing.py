@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from envfreeze.resolve.baseimage import Choice
     from envfreeze.resolve.dockerlogin import Login
     from envfreeze.resolve.ociimage import Image
+    from envfreeze.resolve.pipconf import IndexSettings
     from envfreeze.resolve.registry import FindLogin, Reference, Registry
 
 
@@ -35,6 +36,8 @@ class ImageOptions:
     """oci: the archive to write."""
     user: str | None = None
     """Whom the image runs as; None: not root, where that can be."""
+    push: bool = False
+    """To the registry that the tag names, with the lock beside the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +136,18 @@ def _by_registry(lock: Lock, reference: Reference, platform: _Platform, context:
 
 
 def _registry(lock: Lock, context: Context) -> Registry:
+    return registry_of(settings(lock.machine.interpreter.facts, context), context)
+
+
+def registry_of(found: IndexSettings, context: Context) -> Registry:
+    """A way to ask registries, by the proxy and certificates of these settings and with docker's
+    logins."""
     from envfreeze.build.engine import public_registry
     from envfreeze.resolve.http import Http
     from envfreeze.resolve.registry import Registry
 
     public, key = public_registry()
-    http = Http(settings(lock.machine.interpreter.facts, context))
-    return Registry(http=http, public=public, login=_login(public, key, context))
+    return Registry(http=Http(found), public=public, login=_login(public, key, context))
 
 
 def _login(public: str, key: str, context: Context) -> FindLogin:

@@ -16,6 +16,7 @@ from envfreeze.targets import local
 from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
 from envfreeze.workflow.comparing import Verified, verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
+from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_image
 
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
@@ -58,6 +59,8 @@ class Built:
     """How the verdict came about."""
     python_path: str = ""
     """What PYTHONPATH has to be for it; a venv cannot set it."""
+    pushed: Pushed | None = None
+    """Where it was pushed to: only what is equal to the lock is."""
 
 
 def _unowned(lock: Lock) -> int:
@@ -231,6 +234,8 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     from envfreeze.build.engine import connect
 
+    if options.push:
+        destination(options.tag)
     lock = load(lock_path)
     check_complete(lock)
     chosen = docker_options(lock, lock_path, options, context)
@@ -239,12 +244,17 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         job = _ImageJob(lock, lock_path, files, Path(scratch), context)
-        if options.template is not None:
-            job.from_dockerfile(engine, chosen)
-        else:
-            job.into_engine(engine, chosen)
-    found = verify_image(lock, lock_path, engine, chosen.tag, context, ours=True)
+        with engine.tag_kept(chosen.tag):
+            if options.template is not None:
+                job.from_dockerfile(engine, chosen)
+            else:
+                job.into_engine(engine, chosen)
+            found = verify_image(lock, lock_path, engine, chosen.tag, context, ours=True)
+    pushed = None
+    if options.push and found.difference.equal:
+        pushed = push_image(lock_path, lock, engine, chosen.tag, context)
     return Built(
+        pushed=pushed,
         place=chosen.tag,
         packages=len(lock.packages),
         files=_unowned(lock),
@@ -270,7 +280,7 @@ class _ImageJob:
         inputs = _inputs(self.lock, self.lock_path, self.files, self.context)
         directory = docker.prepare(self.lock, options, inputs, self.scratch / "context")
         with self.context.progress.task("image"):
-            docker.build_image(engine, directory, options)
+            docker.build_image(engine, directory, options, _steps(self.context))
 
     def into_engine(self, engine: Engine, options: DockerOptions) -> None:
         """Lay the layers, and give the engine those that it does not have.
@@ -349,6 +359,7 @@ class Archived:
     size: int
     """Bytes."""
     layers: int
+    pushed: Pushed | None = None
     built: Built | None = None
     """None: no engine was asked to load it, so nothing of it was run."""
 
@@ -356,7 +367,8 @@ class Archived:
 def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archived:
     """Write the image of a lock as an archive, without an engine where nothing has to be run.
 
-    With a tag the archive is loaded into the engine then, probed there and compared.
+    With a tag the archive is loaded into the engine then, probed there and compared; where it is
+    to be pushed, it goes to the registry instead.
 
     :raises EngineError: a tag was given, and no engine answers; the archive is whole.
     """
@@ -364,9 +376,11 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
 
     from envfreeze.render.dockerfile import check_tag
 
-    if options.into is None:
+    if options.push:
+        destination(options.tag)
+    elif options.into is None:
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
-    if options.into.is_dir():
+    if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
     lock = load(lock_path)
     check_complete(lock)
@@ -376,16 +390,23 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         image = base_image(lock, base, options, Path(scratch), context)
         files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
         job = _ImageJob(lock, lock_path, files, Path(scratch), context)
-        plan = job.plan(image, tag, options.into, _running(lock, options))
+        into = options.into or Path(scratch) / "image.tar"
+        plan = job.plan(image, tag, into, _running(lock, options))
         written = job.archive(plan, base if image.name else None, None)
+        pushed = None
+        if options.push:
+            pushed = push_archive(lock_path, lock, into, base, tag, context)
     return Archived(
-        place=str(options.into),
+        place=str(options.into or ""),
+        pushed=pushed,
         packages=len(lock.packages),
         image_id=written.image_id,
         manifest=written.manifest,
         size=written.size,
         layers=len(written.layers),
-        built=None if options.tag is None else _run_archive(lock, lock_path, options, context),
+        built=None
+        if options.tag is None or options.push
+        else _run_archive(lock, lock_path, options, context),
     )
 
 
@@ -394,9 +415,10 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
 
     engine = connect()
     tag = str(options.tag)
-    with context.progress.task("load"):
-        engine.load(Path(str(options.into)))
-    found = verify_image(lock, lock_path, engine, tag, context, ours=True)
+    with engine.tag_kept(tag):
+        with context.progress.task("load"):
+            engine.load(Path(str(options.into)))
+        found = verify_image(lock, lock_path, engine, tag, context, ours=True)
     return Built(
         place=tag,
         packages=len(lock.packages),
@@ -404,6 +426,16 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
         difference=found.difference,
         verified=found,
     )
+
+
+def _steps(context: Context) -> Callable[[str], None]:
+    """Tells which step the engine is at."""
+
+    def tell(line: str) -> None:
+        if line[:5].lower() == "step ":
+            context.progress.note(line[:100])
+
+    return tell
 
 
 def _scratch(context: Context) -> Path:

@@ -6,12 +6,13 @@ import json
 import sys
 import sysconfig
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 
 from envfreeze.build.docker import Inputs, build_image, prepare
-from envfreeze.build.engine import Engine, connect
+from envfreeze.build.engine import BuildRequest, Engine, connect
 from envfreeze.errors import EngineError, UsageError
 from envfreeze.model.lock import InterpreterLayer, Lock, SystemLayer, dumps, loads
 from envfreeze.model.snapshot import Interpreter
@@ -185,3 +186,52 @@ def test_a_probe_leaves_no_container(engine: Engine, docker_engine: TestEngine) 
     with pytest.raises(EngineError, match="no such file"):
         engine.run_probe(base, ["/nowhere"])
     assert engine._api.containers(all=True) == []
+
+
+# --- faults -----------------------------------------------------------------------------
+
+
+def slow(place: Path, base: str) -> BuildRequest:
+    """A context whose second step ends well and whose third takes its time."""
+    place.mkdir()
+    text = f"FROM {base}\nRUN echo {place.name} > /one\nRUN sleep 60\n"
+    (place / "Dockerfile").write_text(text)
+    return BuildRequest(context=place, tag="envfreeze-test/slow:1")
+
+
+def left(engine: Engine) -> tuple[list[str], list[str]]:
+    """What ``docker ps -a`` and ``docker images -a`` list."""
+    containers = [str(one["Id"]) for one in engine._api.containers(all=True)]
+    return sorted(containers), sorted(str(one["Id"]) for one in engine._api.images(all=True))
+
+
+def test_an_interrupted_build_leaves_nothing(
+    engine: Engine, docker_engine: TestEngine, tmp_path: Path
+) -> None:
+    before = left(engine)
+
+    said: list[str] = []
+
+    def stop(line: str) -> None:
+        said.append(line)
+        if "Running in" in line and "sleep 60" in said[-2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.build(slow(tmp_path / "stopped", docker_engine.base_ref), stop)
+    deadline = time.monotonic() + 20
+    while left(engine) != before and time.monotonic() < deadline:
+        time.sleep(0.1)  # the engine takes a moment to end what it was told to stop
+    assert left(engine) == before
+
+
+def test_a_failed_build_leaves_nothing(
+    engine: Engine, docker_engine: TestEngine, tmp_path: Path
+) -> None:
+    before = left(engine)
+    request = slow(tmp_path / "failed", docker_engine.base_ref)
+    dockerfile = request.context / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("sleep 60", "echo oops; false"))
+    with pytest.raises(EngineError, match=r"(?s)non-zero code.*oops"):
+        engine.build(request)
+    assert left(engine) == before

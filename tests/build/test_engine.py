@@ -17,9 +17,11 @@ from envfreeze.build.engine import (
     Step,
     connect,
     context_chunks,
+    made,
     public_registry,
 )
 from envfreeze.errors import EngineError, UsageError
+from tests.support.dyingengine import dying
 
 REF = "mirror.example/base@sha256:" + "0" * 64
 
@@ -39,6 +41,8 @@ class FakeApi:
         self.archive = b""
         self.context = b""
         self.build_args: dict[str, Any] = {}
+        self.hooks: dict[str, Any] = {}
+        self.dropped: list[str] = []
 
     def inspect_image(self, name: str) -> dict[str, Any]:
         if name not in self.images:
@@ -60,6 +64,13 @@ class FakeApi:
         self.context = b"".join(fileobj)
         yield from self.events
         self.images[args["tag"]] = {"Id": "sha256:built"}
+
+    def remove_image(self, image: str, **_: Any) -> None:
+        self.dropped.append(image)
+        self.images.pop(image, None)
+
+    def tag(self, image: str, repository: str, tag: str = "latest") -> None:
+        self.images[f"{repository}:{tag}"] = {"Id": image}
 
     def create_host_config(self, **args: Any) -> dict[str, Any]:
         return args
@@ -93,9 +104,6 @@ class FakeApi:
     def get_image(self, image: str, chunk_size: int) -> Iterator[bytes]:
         del chunk_size
         yield image.encode()
-
-    def remove_image(self, image: str, **_: Any) -> None:
-        self.removed.append(image)
 
 
 @pytest.fixture
@@ -220,7 +228,7 @@ def test_a_step_changes_an_image_for_a_moment(engine: Engine, api: FakeApi) -> N
     assert (api.created["entrypoint"], api.created["command"]) == (["/bin/sh"], ["-c", "true"])
     assert (api.created["user"], api.created["environment"]) == ("0:0", {"A": "b"})
     assert b"".join(api.archive) == b"tar"  # type: ignore[arg-type]
-    assert api.removed == ["c1", "sha256:of-c1"]
+    assert (api.removed, api.dropped) == (["c1"], ["sha256:of-c1"])
 
 
 def test_a_step_that_fails_leaves_nothing_in_the_engine(engine: Engine, api: FakeApi) -> None:
@@ -304,3 +312,76 @@ def test_docker_knows_the_public_registry() -> None:
     host, key = public_registry()
     assert "." in host
     assert host in key
+
+
+# --- what is left behind -------------------------------------------------------------------
+
+STEPS = [
+    "Step 1/4 : FROM x",
+    "---> aaaaaaaaaaaa",
+    "Step 2/4 : RUN y",
+    "---> Using cache",
+    "---> bbbbbbbbbbbb",
+    "Step 3/4 : RUN z",
+    "---> Running in 0123456789ab",
+    "---> cccccccccccc",
+    "Step 4/4 : RUN false",
+    "---> Running in 0123456789ac",
+]
+
+
+def test_what_the_steps_made_is_removed_newest_first(
+    engine: Engine, api: FakeApi, tmp_path: Path
+) -> None:
+    assert made(STEPS) == ["bbbbbbbbbbbb", "cccccccccccc"]
+    api.events = [{"stream": f" {line}\n"} for line in STEPS] + [{"error": "it broke"}]
+    api.images |= {name: {"Id": name} for name in ("aaaaaaaaaaaa", *made(STEPS))}
+    with pytest.raises(EngineError, match="it broke"):
+        engine.build(BuildRequest(context=context(tmp_path), tag="me:1"))
+    assert api.dropped == ["cccccccccccc", "bbbbbbbbbbbb"]
+
+
+def test_an_image_with_a_name_stays(engine: Engine, api: FakeApi, tmp_path: Path) -> None:
+    api.events = [{"stream": f" {line}\n"} for line in STEPS] + [{"error": "it broke"}]
+    api.images |= {name: {"Id": name} for name in made(STEPS)}
+    api.images["bbbbbbbbbbbb"]["RepoTags"] = ["other:1"]
+    with pytest.raises(EngineError, match="it broke"):
+        engine.build(BuildRequest(context=context(tmp_path), tag="me:1"))
+    assert api.dropped == ["cccccccccccc"]
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_interrupted_verification_leaves_the_tag_as_it_was(
+    engine: Engine, api: FakeApi, before: str | None
+) -> None:
+    if before is not None:
+        api.images["me:1"] = {"Id": before}
+    with pytest.raises(KeyboardInterrupt), engine.tag_kept("me:1"):
+        api.images["me:1"] = {"Id": "new"}
+        raise KeyboardInterrupt
+    assert api.images.get("me:1") == (before and {"Id": before})
+
+
+def test_a_failed_verification_leaves_the_image(engine: Engine, api: FakeApi) -> None:
+    with pytest.raises(EngineError), engine.tag_kept("me:1"):
+        api.images["me:1"] = {"Id": "new"}
+        raise EngineError("it does not start")
+    assert "me:1" in api.images
+
+
+def test_podman_says_it_in_other_words() -> None:
+    said = ["STEP 1/2: FROM x", "STEP 2/2: RUN y", "--> 4a3f1bc02d1"]
+    assert made(said) == ["4a3f1bc02d1"]
+
+
+def test_an_engine_that_dies_in_the_middle(tmp_path: Path) -> None:
+    with dying(tmp_path) as host:
+        engine = connect(host)
+        (tmp_path / "c").mkdir()
+        request = BuildRequest(context=context(tmp_path / "c"), tag="me:1")
+        with pytest.raises(EngineError, match=r"cannot build me:1 on the engine at unix://") as e:
+            engine.build(request)
+        with pytest.raises(EngineError, match="cannot save me:1"):
+            engine.save("me:1", io.BytesIO())
+        engine.close()
+    assert "Start Docker" in e.value.hint

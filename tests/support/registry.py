@@ -193,3 +193,144 @@ class FakeRegistry:
 
 def _basic(login: tuple[str, str]) -> str:
     return "Basic " + base64.b64encode(":".join(login).encode()).decode()
+
+
+# --- one that takes images ----------------------------------------------------------------
+
+
+@dataclass
+class Shelf:
+    """A registry that can be pushed to. Use it as a context manager.
+
+    :param referrers: whether it knows the referrers API.
+    """
+
+    referrers: bool = True
+    token: str = ""
+    """Whoever pushes must have asked for a token with the scope to push."""
+    denied: int = 0
+    """The status that every write gets."""
+    broken: bool = False
+    """The connection ends in the middle of a blob."""
+    blobs: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+    """Method and path of each request."""
+    scopes: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Shelf:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _do(self) -> None:
+                outer.seen.append(f"{self.command} {self.path}")
+                if outer.broken and self.command == "PUT":
+                    self.rfile.read(10)
+                    self.close_connection = True
+                    self.connection.shutdown(2)
+                    return
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, headers, said = outer.answer(self, body)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(said)
+
+            do_GET = do_HEAD = do_POST = do_PUT = _do  # noqa: N815 - what http.server calls
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def writes(self) -> list[str]:
+        return [one for one in self.seen if one.startswith(("POST", "PUT"))]
+
+    def answer(
+        self, request: BaseHTTPRequestHandler, body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        parts, query = urlsplit(request.path), parse_qs(urlsplit(request.path).query)
+        if parts.path == "/token":
+            self.scopes = query["scope"]
+            return 200, {}, json.dumps({"token": self.token}).encode()
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return 401, {"WWW-Authenticate": f'Bearer realm="http://{self.host}/token"'}, b"{}"
+        if self.denied and request.command in {"POST", "PUT"}:
+            said = {"errors": [{"code": "DENIED", "message": "not for\nyou"}]}
+            return self.denied, {}, json.dumps(said).encode()
+        repository, kind, name = self._taken_apart(parts.path)
+        if kind == "uploads":
+            return self._upload(request.command, repository, query, body)
+        if kind == "blobs":
+            blob = self.blobs.get((repository, name))
+            return (404, {}, b"{}") if blob is None else (200, {}, blob)
+        if kind == "referrers":
+            return self._list(repository, name) if self.referrers else (404, {}, b"")
+        if request.command == "PUT":
+            return self._keep(repository, name, request.headers["Content-Type"], body)
+        found = self.manifests.get((repository, name))
+        if found is None:
+            return 404, {}, b"{}"
+        return 200, {"Content-Type": found[0], "Docker-Content-Digest": digest(found[1])}, found[1]
+
+    def _taken_apart(self, path: str) -> tuple[str, str, str]:
+        place = path.removeprefix("/v2/")
+        for kind in ("/blobs/uploads/", "/blobs/", "/referrers/", "/manifests/"):
+            repository, found, name = place.partition(kind)
+            if found:
+                return repository, kind.strip("/").rpartition("/")[2], name
+        return place, "", ""
+
+    def _upload(
+        self, method: str, repository: str, query: dict[str, list[str]], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        if method == "POST":
+            mounted = self.blobs.get((query.get("from", [""])[0], query.get("mount", [""])[0]))
+            if mounted is not None:
+                self.blobs[repository, digest(mounted)] = mounted
+                return 201, {}, b""
+            return 202, {"Location": f"/v2/{repository}/blobs/uploads/1?state=x"}, b""
+        if query["digest"] != [digest(body)]:
+            return 400, {}, b"{}"
+        self.blobs[repository, digest(body)] = body
+        return 201, {}, b""
+
+    def _keep(
+        self, repository: str, name: str, kind: str, body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        document = json.loads(body)
+        named = [*document.get("layers", []), document["config"]] if "config" in document else []
+        if any((repository, one["digest"]) not in self.blobs for one in named):
+            return 400, {}, b"{}"
+        for key in (name, digest(body)):
+            self.manifests[repository, key] = (kind, body)
+        subject = document.get("subject")
+        known = self.referrers and subject is not None
+        return 201, {"OCI-Subject": subject["digest"]} if known else {}, b""
+
+    def _list(self, repository: str, subject: str) -> tuple[int, dict[str, str], bytes]:
+        entries = []
+        for (place, name), (kind, body) in self.manifests.items():
+            document = json.loads(body)
+            own = document.get("subject") or {}
+            if place == repository and own.get("digest") == subject and name == digest(body):
+                entry = {"mediaType": kind, "digest": name, "size": len(body)}
+                entries.append({**entry, "artifactType": document["artifactType"]})
+        listed = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+        return 200, {"Content-Type": INDEX}, json.dumps(listed).encode()
