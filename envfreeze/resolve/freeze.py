@@ -44,6 +44,7 @@ from envfreeze.resolve.frozen import Frozen
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.patches import Patched
+from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.wheels import NotProved, Prover, Verdict, WheelProof, prove_all
 from envfreeze.store import Cache, Sidecar, kept
 
@@ -62,6 +63,8 @@ class Means:
     """Programs that packages call, by name or absolute path."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Of the target: PATH and LD_LIBRARY_PATH tell what it runs and loads."""
+    root: Root = field(default_factory=Root)
+    """Where the target's files lie."""
 
 
 def freeze(snapshot: Snapshot, means: Means) -> Frozen:
@@ -74,7 +77,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     trees.remember(items, means.cache)
     trees.remember_sources(snapshot.sources, means.cache)
     verdicts = _prove_edited(items, _prove(items, snapshot, means), snapshot, means)
-    made = _Packages(snapshot, means, SystemDists(snapshot.dists))
+    made = _Packages(snapshot, means, SystemDists(snapshot.dists, means.root))
     with means.progress.task("pack", len(items)) as advance:
         for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             made.add(item, verdict, shadowed=place >= len(seen.seen))
@@ -94,9 +97,12 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             needs=means.needs,
             path=means.environ.get("PATH"),
             library_path=means.environ.get("LD_LIBRARY_PATH", ""),
+            root=means.root,
         ),
     )
-    kept_trees = sources.lock_sources(snapshot, means.cache, means.sidecar, keep=means.pack)
+    kept_trees = sources.lock_sources(
+        snapshot, means.cache, means.sidecar, keep=means.pack, root=means.root
+    )
     lock = _lock(snapshot, seen, made, (loose, kept_trees), layers)
     return Frozen(
         lock=lock,
@@ -140,7 +146,10 @@ def _prove_edited(
         yields=[patches.by_claim(items[place]) for place in edited],
         accepts=accepts,
     )
-    layouts = {site.path: pack.layout(site, snapshot.interpreter) for site in snapshot.sites}
+    layouts = {
+        site.path: pack.layout(site, snapshot.interpreter, root=means.root)
+        for site in snapshot.sites
+    }
     for place, proof in zip(edited, again, strict=True):
         item = items[place]
         if isinstance(proof, WheelProof):
@@ -191,7 +200,8 @@ class _Packages:
         spelt = sources.roots(snapshot)
         self.tracer = origins.Tracer(means.index.settings, means.cache, Accepts(snapshot))
         self._layouts = {
-            site.path: pack.layout(site, snapshot.interpreter, spelt) for site in snapshot.sites
+            site.path: pack.layout(site, snapshot.interpreter, spelt, means.root)
+            for site in snapshot.sites
         }
         self.packages: list[Package] = []
         self.shadowed: list[Package] = []

@@ -96,7 +96,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
         findings=system.findings,
         watched=system.libraries
         | {path: stamp(path) for path in _watched(facts, means.root)}
-        | {path: stamp(path) for path in interpreter.watched(facts)},
+        | {path: stamp(path) for path in interpreter.watched(facts, means.root)},
     )
 
 
@@ -162,7 +162,7 @@ def _interpreter(
         return InterpreterLayer(facts=facts, origin="system")
     if not means.pack:
         return InterpreterLayer(facts=facts, origin="unpacked")
-    sha256, _ = interpreter.pack(facts, means.cache)
+    sha256, _ = interpreter.pack(facts, means.cache, root=means.root)
     archive = kept(means.cache, means.sidecar, sha256, f"python-{facts.version}.tar.gz")
     return InterpreterLayer(facts=facts, origin="packed", archive=archive)
 

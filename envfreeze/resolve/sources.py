@@ -14,6 +14,7 @@ from envfreeze.model.snapshot import Finding, Snapshot, Source
 from envfreeze.model.survey import digest_of
 from envfreeze.probe import pointers
 from envfreeze.resolve import pack
+from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, Sidecar, kept
 
 ARCHIVE = "source.tar.gz"
@@ -30,23 +31,25 @@ def roots(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 
 
 def lock_sources(
-    snapshot: Snapshot, cache: Cache, sidecar: Sidecar, *, keep: bool
+    snapshot: Snapshot, cache: Cache, sidecar: Sidecar, *, keep: bool, root: Root | None = None
 ) -> list[SourceTree]:
     """The source trees of a lock, by key; their bytes are in the cache.
 
     :param keep: False under ``--no-pack``: they are named only.
+    :param root: where the trees lie.
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
-    trees = (_tree(source, cache, sidecar, keep) for source in snapshot.sources)
+    place = root or Root()
+    trees = (_tree(source, cache, sidecar, place if keep else None) for source in snapshot.sources)
     return sorted(trees, key=lambda tree: tree.key)
 
 
-def _tree(source: Source, cache: Cache, sidecar: Sidecar, keep: bool) -> SourceTree:
+def _tree(source: Source, cache: Cache, sidecar: Sidecar, root: Root | None) -> SourceTree:
     archive = None
     digest = digest_of(source)
-    if keep and digest is not None:
+    if root is not None and digest is not None:
         sha256 = pack.packed_once(
-            cache, pack.pack_key("source", digest), lambda: pack.pack_source(source, cache)
+            cache, pack.pack_key("source", digest), lambda: pack.pack_source(source, cache, root)
         )
         archive = kept(cache, sidecar, sha256, ARCHIVE)
     return SourceTree(

@@ -98,7 +98,7 @@ class Locker:
         self._base = base
         self._means = means
         self._http = http
-        self._dists = dict(_objects(snapshot, seen))
+        self._dists = dict(_objects(snapshot, seen, base.root))
         own = interpreter.interpreter_files(self._facts, root=base.root)
         self._own = [str(path) for path in own]
 
@@ -233,14 +233,15 @@ def libraries(snapshot: Snapshot, seen: Survey) -> elf.LibraryScan:
     """The shared libraries that the interpreter and the environment load on this machine."""
     facts = snapshot.interpreter
     files = [str(path) for path in interpreter.interpreter_files(facts)]
-    files += sorted(dict(_objects(snapshot, seen)))
+    files += sorted(dict(_objects(snapshot, seen, Root())))
     return elf.libraries(files, executable=facts.base_executable)
 
 
-def _objects(snapshot: Snapshot, seen: Survey) -> Iterator[tuple[str, str]]:
+def _objects(snapshot: Snapshot, seen: Survey, home: Root) -> Iterator[tuple[str, str]]:
     """Files of the environment that may be ELF, libraries by name, programs by mode; and whose
     each is: the distribution, or nobody's."""
-    layouts = {site.path: layout(site, snapshot.interpreter) for site in snapshot.sites}
+    facts = snapshot.interpreter
+    layouts = {site.path: layout(site, facts, root=home) for site in snapshot.sites}
     for item in [*seen.seen, *seen.shadowed]:
         for path in _dist_objects(item.dist, layouts[item.dist.site]):
             yield path, item.dist.name

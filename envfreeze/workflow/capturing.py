@@ -14,11 +14,13 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Sidecar, disk_errors, write_atomic
 from envfreeze.targets import local
-from envfreeze.workflow.context import IMAGE, Context, index, settings
+from envfreeze.targets.inside import is_inside
+from envfreeze.workflow.context import Context, index, settings
 
 if TYPE_CHECKING:
     from envfreeze.resolve.frozen import Frozen
     from envfreeze.resolve.memory import Terms
+    from envfreeze.resolve.rootfs import Root
     from envfreeze.targets.bundle import Observation
 
 STDOUT = Path("-")
@@ -64,11 +66,8 @@ def capture(
         is written then.
     """
     _check_output(output, options)
-    if target is not None and target.startswith(IMAGE):
-        raise UsageError(
-            f"{target}: images can be verified and compared, not captured yet",
-            hint="Run envfreeze inside a container of it, or capture where it was made.",
-        )
+    if target is not None and is_inside(target):
+        return _capture_inside(target, output, options, context)
     found = local.find(target, context.environ)
     special = bool(options.without or options.needs) or found.running is not None
     sidecar = Sidecar(output)
@@ -112,20 +111,66 @@ def capture(
     )
 
 
+def _capture_inside(
+    target: str, output: Path, options: CaptureOptions, context: Context
+) -> Captured:
+    """Capture what is not this machine's own: its files are read where they are."""
+    from envfreeze.workflow.reaching import reached
+
+    sidecar = Sidecar(output)
+    left_out: list[str] = []
+    with reached(target, context, host=True) as found:
+        snapshot = found.snapshot
+        if options.without:
+            from envfreeze.model.without import without
+
+            snapshot, left_out = without(snapshot, options.without)
+        with found.files() as root:
+            there = _There(root=root, environ=found.environ)
+            frozen = _freeze(snapshot, options, sidecar, context, there)
+    if options.strict and not frozen.lock.machine.hermetic:
+        raise _not_hermetic(frozen.lock)
+    packed = _write(frozen.lock, output, sidecar, context)
+    return Captured(
+        lock=frozen.lock,
+        target=local.LocalTarget(python=found.python, described=target, own=False),
+        found=frozen.found,
+        counts=frozen.counts,
+        problems=frozen.problems,
+        packed_bytes=packed,
+        left_out=tuple(left_out),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _There:
+    """Where a target's files are, if not on this machine."""
+
+    root: Root
+    environ: Mapping[str, str]
+    """In which it looks for programs and libraries."""
+
+
 def _freeze(
-    snapshot: Snapshot, options: CaptureOptions, sidecar: Sidecar, context: Context
+    snapshot: Snapshot,
+    options: CaptureOptions,
+    sidecar: Sidecar,
+    context: Context,
+    there: _There | None = None,
 ) -> Frozen:
     from envfreeze.resolve import freeze
+    from envfreeze.resolve.rootfs import Root
 
     means = freeze.Means(
-        index=index(snapshot.interpreter, context),
+        index=index(snapshot.interpreter, context, there.root if there else None),
         cache=context.cache,
         sidecar=sidecar,
         progress=context.progress,
         offline=options.offline,
         pack=options.pack,
         needs=options.needs,
-        environ=context.environ,
+        environ=there.environ if there else context.environ,
+        root=there.root if there else Root(),
     )
     return freeze.freeze(snapshot, means)
 

@@ -12,14 +12,16 @@ import msgspec
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import view
-from envfreeze.errors import EngineError, LockError, TargetError
+from envfreeze.errors import LockError, TargetError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.model.survey import digest_of, files_of, survey
 from envfreeze.targets import local
+from envfreeze.targets.inside import IMAGE, is_inside
 from envfreeze.targets.process import PREFIX
-from envfreeze.workflow.context import IMAGE, Context, load
+from envfreeze.workflow.context import Context, load
+from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
@@ -30,14 +32,11 @@ def verify(
 ) -> comparing.Difference:
     """Is *target* still the environment of the lock?
 
-    :param target: a local target, or ``image:REF``.
+    :param target: a local target, or one of :data:`envfreeze.targets.inside.KINDS`.
     """
     lock = load(lock_path)
-    if target is not None and target.startswith(IMAGE):
-        from envfreeze.build.engine import connect
-
-        image = target.removeprefix(IMAGE)
-        return verify_image(lock, lock_path, connect(), image, context)
+    if target is not None and is_inside(target):
+        return _verify_inside(lock, lock_path, target, context)
     found = local.find(target, context.environ)
     return verify_local(lock, lock_path, found, context, rehash=rehash)
 
@@ -128,11 +127,9 @@ def diff(before: str, after: str, context: Context) -> comparing.Difference:
 
 
 def _side(text: str, context: Context) -> _Side:
-    if text.startswith(IMAGE):
-        from envfreeze.build.engine import connect
-
-        image = text.removeprefix(IMAGE)
-        return _live_side(_observe_image(connect(), image, "python3"), text)
+    if is_inside(text):
+        with reached(text, context, host=True) as found:
+            return _live_side(_described(found.snapshot), text)
     if text.startswith(PREFIX):
         return _observed(local.find(text, context.environ), text, context)
     path = Path(text)
@@ -141,22 +138,26 @@ def _side(text: str, context: Context) -> _Side:
     if not path.exists() and path.suffix in {".lock", ".toml"}:
         raise LockError(f"{text}: no such file")
     try:
-        found = local.find(text, context.environ)
+        target = local.find(text, context.environ)
     except TargetError as error:
         raise TargetError(
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
-    return _observed(found, text, context)
+    return _observed(target, text, context)
 
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
+    return _live_side(_described(local.seen(target, observation)), title)
+
+
+def _described(snapshot: Snapshot) -> Snapshot:
+    """With the machine below as a lock has it."""
     from envfreeze.resolve import below
 
-    snapshot = local.seen(target, observation)
     # As a lock has it: a wheel's metadata tell the whole version of a library in it.
     host = below.described(snapshot, lambda _paths: {})
-    return _live_side(msgspec.structs.replace(snapshot, host=host), title)
+    return msgspec.structs.replace(snapshot, host=host)
 
 
 def _is_lock(path: Path) -> bool:
@@ -172,29 +173,14 @@ def verify_image(
     lock: Lock, lock_path: Path, engine: Engine, image: str, context: Context
 ) -> comparing.Difference:
     """Probe *image* and compare it with *lock*."""
-    with context.progress.task("verify"):
-        snapshot = _observe_image(engine, image, lock.machine.interpreter.facts.executable)
+    return _verify_inside(lock, lock_path, f"{IMAGE}{image}", context, engine)
+
+
+def _verify_inside(
+    lock: Lock, lock_path: Path, target: str, context: Context, engine: Engine | None = None
+) -> comparing.Difference:
+    python = lock.machine.interpreter.facts.executable
+    with reached(target, context, host=False, engine=engine, python=python) as found:
+        snapshot = found.snapshot
     before = _lock_side(lock, str(lock_path), context)
-    return _compare(before, _live_side(snapshot, f"image:{image}"))
-
-
-def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
-    """Run the probe in a container of *image* that has no network and is removed afterwards.
-
-    :param python: where its interpreter should be; else the one on its PATH is asked.
-    """
-    from envfreeze.targets.bundle import Question
-
-    question = Question()
-    for candidate in (python, "python3", "python"):
-        try:
-            output = engine.run_probe(image, question.argv(candidate))
-        except EngineError as error:
-            if "no such file" not in str(error) and "not found" not in str(error):
-                raise
-            continue
-        return question.answer(output, f"image:{image}").snapshot
-    raise TargetError(
-        f"image:{image} has no Python: neither {python} nor python3 on its PATH",
-        hint="Is that the image of this environment?",
-    )
+    return _compare(before, _live_side(snapshot, target))
