@@ -27,6 +27,7 @@ from envfreeze.errors import EngineError, UsageError, printable
 OnLine = Callable[[str], None]
 
 _BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+_IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder paints what a step writes to its standard error."""
 _CHUNK = 1 << 20
@@ -82,6 +83,8 @@ class Engine:
         :raises UsageError: it is not named by digest.
         :raises EngineError: it is not there and cannot be pulled.
         """
+        if _IMAGE_ID.fullmatch(reference):
+            return self._local_base(reference)
         if not _BY_DIGEST.fullmatch(reference):
             raise UsageError(
                 f"--base {reference!r} names no digest, so it may be another image tomorrow",
@@ -94,6 +97,16 @@ class Engine:
         if found is None:
             raise EngineError(f"{reference} was pulled, but the engine does not have it")
         return str(found["Id"])
+
+    def _local_base(self, image_id: str) -> str:
+        if not self.exists(image_id):
+            raise EngineError(
+                f"the base image {image_id} is not on the engine at {self.host}, and no registry"
+                " knows it: it was on one engine alone",
+                hint="Bring it from there (docker save, docker load), or capture again with"
+                " --pack-base.",
+            )
+        return image_id
 
     def pinned(self, image: str, architecture: str, *, ask: bool) -> str | None:
         """``NAME:TAG@sha256:...`` of *image*, as the engine has it or can find it.

@@ -46,6 +46,8 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         tree.put_unowned(sink)
         tree.put_sources(sink)
         tree.put_system(sink)
+        if sink.is_empty:  # An engine takes an empty tar for a plain file.
+            sink.directory(absolute(tree.facts.scripts))
 
 
 class Tree:
@@ -73,7 +75,8 @@ class Tree:
 
     def put_venv(self, sink: place.Sink) -> None:
         """What makes a directory a virtual environment, where it was one."""
-        if self.facts.venv:
+        base = self.lock.machine.base
+        if self.facts.venv and not (base is not None and base.venv):
             _venv(self.facts, sink)
 
     def put_package(self, package: Package, sink: place.Sink) -> None:

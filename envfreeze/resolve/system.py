@@ -20,6 +20,7 @@ from envfreeze.model.survey import Survey
 from envfreeze.progress import Progress
 from envfreeze.resolve import debs, elf, interpreter, unowned
 from envfreeze.resolve.apk import Apk
+from envfreeze.resolve.based import BaseFiles
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp
 from envfreeze.resolve.http import Http
@@ -54,6 +55,8 @@ class MachineMeans:
     """LD_LIBRARY_PATH of the target."""
     root: Root = field(default_factory=Root)
     """The machine; another directory replays a recorded one."""
+    base: BaseFiles | None = None
+    """The image that it stands on: what that has is not kept."""
     snapshot_archive: str | None = field(default_factory=lambda: os.environ.get(SNAPSHOT_VARIABLE))
     """As :attr:`envfreeze.resolve.debs.Means.snapshot_archive`."""
 
@@ -62,6 +65,7 @@ class System(msgspec.Struct, kw_only=True):
     """What is remembered of the system layer between runs."""
 
     packages: list[SystemPackage] = []
+    held: list[NamedPackage] = []
     named: list[NamedPackage] = []
     needs: list[Need] = []
     unowned: UnownedFiles | None = None
@@ -115,7 +119,7 @@ class Locker:
         made.findings = [_missing(n, users, self._dists) for n, users in scan.missing.items()]
         if base.database is None:
             made.needs = [Need(name=program.name, path=program.path) for program in outside]
-            if looked_at:
+            if looked_at and not self._in_base(looked_at):
                 made.findings.append(_no_database(len(looked_at), base.problems))
             return made
         if isinstance(base.database, Dpkg):
@@ -123,8 +127,12 @@ class Locker:
             self._prove(made, base.database, debian)
         else:
             others = self._attribute(made, scan, outside, base.database.owners)
-            self._name(made, base.database, others)
+            self._name(made, base.database, others, in_base=self._in_base(looked_at))
         return made
+
+    def _in_base(self, paths: Iterable[str]) -> bool:
+        """Whether the image below has all of these files."""
+        return self._means.base is not None and self._means.base.has_all(paths)
 
     def _scan(self, files: Iterable[str], executable: str) -> elf.LibraryScan:
         return elf.libraries(
@@ -176,14 +184,20 @@ class Locker:
         if not files:
             return
         archive = None
-        if self._means.pack:
-            sha256 = unowned.pack(self._base.root, files, self._means.cache)
+        own = {file.path for file in files if self._in_base([f"/{file.path}"])}
+        rest = [file for file in files if file.path not in own]
+        if rest and self._means.pack:
+            sha256 = unowned.pack(self._base.root, rest, self._means.cache)
             archive = kept(self._means.cache, self._means.sidecar, sha256, "unowned.tar.gz")
         else:
-            plain = [file for file in files if file.link is None]
+            plain = [file for file in rest if file.link is None]
             made.findings += [_unowned(f"/{file.path}", "it is not packed") for file in plain]
         made.libraries |= self._stamps(f"/{file.path}" for file in files)
-        made.unowned = UnownedFiles(archive=archive, files=unowned.entries(files))
+        entries = [
+            msgspec.structs.replace(entry, in_base=entry.path in own)
+            for entry in unowned.entries(files)
+        ]
+        made.unowned = UnownedFiles(archive=archive, files=entries)
 
     def _gather(self, path: str, made: System) -> list[LooseFile]:
         try:
@@ -197,6 +211,11 @@ class Locker:
         if not roots:
             return
         needed = dpkg.closure([*roots.values(), *debs.companions(dpkg)])
+        base = self._means.base
+        if base is not None:
+            held = {package.key for package in needed if base.has_package(dpkg, package)}
+            made.held = [_held(package) for package in needed if package.key in held]
+            needed = [package for package in needed if package.key not in held]
         means = debs.Means(
             cache=self._means.cache,
             sidecar=self._means.sidecar,
@@ -210,7 +229,9 @@ class Locker:
         made.packages, made.unproved = proofs.packages, proofs.unproved
         made.findings += proofs.findings
 
-    def _name(self, made: System, database: Rpm | Apk, roots: Mapping[str, Package]) -> None:
+    def _name(
+        self, made: System, database: Rpm | Apk, roots: Mapping[str, Package], *, in_base: bool
+    ) -> None:
         """Name what is needed of a system whose packages are not kept."""
         if not roots:
             return
@@ -218,7 +239,8 @@ class Locker:
         companions = [package for package in every if package.name in debs.COMPANIONS]
         needed = database.closure([*roots.values(), *companions])
         made.named = [_named(package) for package in needed]
-        made.findings.append(_named_only(database.kind, len(needed)))
+        if not in_base:
+            made.findings.append(_named_only(database.kind, len(needed)))
 
 
 def _used(library_path: str, found: Iterable[str]) -> list[str]:
@@ -313,6 +335,10 @@ def _named(package: Package) -> NamedPackage:
         origin=package.origin,
         licence=package.licence,
     )
+
+
+def _held(package: debs.Installed) -> NamedPackage:
+    return NamedPackage(name=package.name, version=package.version, arch=package.arch)
 
 
 def _named_only(kind: str, count: int) -> Finding:

@@ -18,6 +18,7 @@ from envfreeze.targets.inside import is_inside
 from envfreeze.workflow.context import Context, index, settings
 
 if TYPE_CHECKING:
+    from envfreeze.resolve.based import BaseFiles
     from envfreeze.resolve.frozen import Frozen
     from envfreeze.resolve.memory import Terms
     from envfreeze.resolve.rootfs import Root
@@ -37,6 +38,8 @@ class CaptureOptions:
     rehash: bool = False
     without: tuple[str, ...] = ()
     """Distributions to leave out, with what only they needed."""
+    pack_base: bool = False
+    """Of a container or an image: what its image has is proved or packed as anything else."""
     needs: tuple[str, ...] = ()
     """Programs that packages call, by name or absolute path: what brings them is needed, too."""
 
@@ -126,7 +129,8 @@ def _capture_inside(
 
             snapshot, left_out = without(snapshot, options.without)
         with found.files() as root:
-            there = _There(root=root, environ=found.environ)
+            base = None if options.pack_base else found.base(root)
+            there = _There(root=root, environ=found.environ, base=base)
             frozen = _freeze(snapshot, options, sidecar, context, there)
     if options.strict and not frozen.lock.machine.hermetic:
         raise _not_hermetic(frozen.lock)
@@ -149,6 +153,8 @@ class _There:
     root: Root
     environ: Mapping[str, str]
     """In which it looks for programs and libraries."""
+    base: BaseFiles | None
+    """The image that it stands on."""
 
 
 def _freeze(
@@ -171,6 +177,7 @@ def _freeze(
         needs=options.needs,
         environ=there.environ if there else context.environ,
         root=there.root if there else Root(),
+        base=there.base if there else None,
     )
     return freeze.freeze(snapshot, means)
 

@@ -8,6 +8,7 @@ enter its directories, or is on another machine, must.
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envfreeze.errors import EngineError, TargetError
+from envfreeze.model.lock import BaseImage
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import disk_errors
 from envfreeze.targets import inside
@@ -25,8 +27,10 @@ from envfreeze.workflow.context import Context
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
+    from envfreeze.resolve.based import BaseFiles
     from envfreeze.resolve.rootfs import Root
 
+_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][\w.-]*)?@sha256:[0-9a-f]{64}")
 _LINKS = 10
 _GO_SYMLINK, _GO_DIRECTORY = 1 << 27, 1 << 31
 """Bits of Go's ``fs.FileMode``, in which an engine tells what a file is."""
@@ -53,6 +57,39 @@ class Reached:
     @property
     def snapshot(self) -> Snapshot:
         return self.observation.snapshot
+
+    def base(self, root: Root) -> BaseFiles | None:
+        """What the image has of the files in *root*; None: the target is of no image."""
+        if self.image is None:
+            return None
+        from envfreeze.resolve.based import base_files
+
+        return base_files(_base_image(self.image), root, self.changes(), self.mounts)
+
+
+def _base_image(described: Mapping[str, Any]) -> BaseImage:
+    """The image as a lock names it: by the digest that a registry gave it, where one did.
+
+    Of several names, the one that it was called by.
+    """
+    image_id, name = str(described["Id"]), str(described["Name"])
+    digests = sorted(str(digest) for digest in described.get("RepoDigests") or [])
+    repository, tag = _split(name.partition("@")[0])
+    own = [digest for digest in digests if digest.partition("@")[0] == repository]
+    reference = next(iter([*own, *digests]), None)
+    if own and tag:
+        reference = f"{repository}:{tag}@{own[0].partition('@')[2]}"
+    if reference is not None and not _BY_DIGEST.fullmatch(reference):
+        reference = None
+    if not image_id.startswith("sha256:"):
+        image_id = f"sha256:{image_id}"  # Podman leaves it out.
+    return BaseImage(image_id=image_id, reference=reference)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Repository and tag; a port is none."""
+    head, mark, tail = name.rpartition(":")
+    return (head, tail) if mark and "/" not in tail else (name, "")
 
 
 @contextlib.contextmanager
