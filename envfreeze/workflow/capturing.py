@@ -14,7 +14,7 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Sidecar, disk_errors, write_atomic
 from envfreeze.targets import local
-from envfreeze.targets.inside import is_inside
+from envfreeze.targets.inside import DOCKER, IMAGE, is_inside
 from envfreeze.workflow.context import Context, index, settings
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def capture(
         is written then.
     """
     _check_output(output, options)
+    if options.pack_base and not (target or "").startswith((DOCKER, IMAGE)):
+        raise UsageError(
+            "--pack-base is for docker:NAME and image:REF: nothing else stands on a base image"
+        )
     if target is not None and is_inside(target):
         return _capture_inside(target, output, options, context)
     found = local.find(target, context.environ)

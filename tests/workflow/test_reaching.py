@@ -174,3 +174,13 @@ def test_a_root_is_looked_into_without_leaving_it(tmp_path: Path) -> None:
     (root / "usr/bin/real").chmod(0o755)
     assert look("/usr/bin/python") == "program"
     assert look("/usr/bin") == "directory"
+
+
+def test_only_what_is_of_an_image_has_a_base_to_pack(tmp_path: Path, context: Context) -> None:
+    from envfreeze import workflow
+    from envfreeze.errors import UsageError
+
+    options = workflow.CaptureOptions(pack_base=True)
+    for target in (None, str(tmp_path), f"root:{tmp_path}"):
+        with pytest.raises(UsageError, match="--pack-base"):
+            workflow.capture(target, tmp_path / "env.lock", options, context)
