@@ -141,3 +141,25 @@ def test_a_lock_without_a_base_reads_as_before() -> None:
 def test_what_no_lock_may_say_of_its_base(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(LockError, match=said):
         locks.loads(locks.dumps(based(**changes)))
+
+
+def test_a_dockerfile_repeats_what_was_deleted_by_a_list_that_no_shell_reads() -> None:
+    from envfreeze.render import dockerfile
+
+    path = "/opt/venv/lib/$(touch x) 'y.py"
+    base = BaseImage(image_id=ID, removed=[path])
+    options = dockerfile.DockerOptions(base=BASE.pinned, lock_sha256="f" * 64)
+    files = dockerfile.render(on_base(based(base=base)), options)
+    assert files[dockerfile.REMOVED] == f"{path}\0"
+    assert "touch" not in files["Dockerfile"]
+    assert "xargs -0 rm -rf -- </tmp/envfreeze-removed" in files["Dockerfile"]
+    assert dockerfile.REMOVED in files["SHA256SUMS"]
+    without = dockerfile.render(on_base(based()), options)
+    assert dockerfile.REMOVED not in without
+    assert "removed" not in without["Dockerfile"]
+
+
+def test_a_base_that_one_engine_alone_knows_can_be_named() -> None:
+    from envfreeze.render import dockerfile
+
+    assert dockerfile.split_base(ID) == ("", ID)
