@@ -44,6 +44,7 @@ from envfreeze.resolve import origins, pack, patches, sources, trees
 from envfreeze.resolve.based import BaseFiles, found_on
 from envfreeze.resolve.distowners import SystemDists
 from envfreeze.resolve.frozen import Frozen
+from envfreeze.resolve.http import local_path
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.patches import Patched
@@ -127,7 +128,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
 def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]:
     with means.progress.task("prove", len(items)) as advance:
         return prove_all(
-            [item.dist for item in items],
+            [_elsewhere(item.dist, means) for item in items],
             means.index,
             means.cache,
             offline=means.offline,
@@ -135,6 +136,15 @@ def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]
             yields=[frozenset(item.yields) for item in items],
             accepts=Accepts(snapshot),
         )
+
+
+def _elsewhere(dist: Dist, means: Means) -> Dist:
+    """*dist* for a proof: a file that a container names is no file of this machine."""
+    url = origins.document(dist.direct_url).get("url")
+    ours = means.root.host("/") == "/"
+    if ours or not isinstance(url, str) or local_path(url) is None:
+        return dist
+    return msgspec.structs.replace(dist, direct_url=None)
 
 
 def _prove_edited(
@@ -150,7 +160,7 @@ def _prove_edited(
     accepts = Accepts(snapshot)
     prover = Prover(index=means.index, cache=means.cache, offline=means.offline, accepts=accepts)
     again = prove_all(
-        [items[place].dist for place in edited],
+        [_elsewhere(items[place].dist, means) for place in edited],
         means.index,
         means.cache,
         offline=means.offline,
