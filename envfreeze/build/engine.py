@@ -7,8 +7,10 @@ LABEL and CMD does not want one.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
+import json
 import os
 import re
 import socket
@@ -29,6 +31,7 @@ from envfreeze.errors import EngineError, UsageError, printable
 OnLine = Callable[[str], None]
 
 _BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+_IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder paints what a step writes to its standard error."""
 _CHUNK = 1 << 20
@@ -100,6 +103,8 @@ class Engine:
         :raises UsageError: it is not named by digest.
         :raises EngineError: it is not there and cannot be pulled.
         """
+        if _IMAGE_ID.fullmatch(reference):
+            return self._local_base(reference)
         if not _BY_DIGEST.fullmatch(reference):
             raise UsageError(
                 f"--base {reference!r} names no digest, so it may be another image tomorrow",
@@ -112,6 +117,16 @@ class Engine:
         if found is None:
             raise EngineError(f"{reference} was pulled, but the engine does not have it")
         return str(found["Id"])
+
+    def _local_base(self, image_id: str) -> str:
+        if not self.exists(image_id):
+            raise EngineError(
+                f"the base image {image_id} is not on the engine at {self.host}, and no registry"
+                " knows it: it was on one engine alone",
+                hint="Bring it from there (docker save, docker load), or capture again with"
+                " --pack-base.",
+            )
+        return image_id
 
     def pinned(self, image: str, architecture: str, *, ask: bool) -> str | None:
         """``NAME:TAG@sha256:...`` of *image*, as the engine has it or can find it.
@@ -301,33 +316,55 @@ class Engine:
         image: str,
         argv: Sequence[str],
         files: Mapping[str, bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
         *,
         user: str | None = None,
     ) -> bytes:
         """Run one command in a fresh container without a network; its standard output.
 
-        The container is removed afterwards, whatever happens.
+        The container can write nothing but a scratch of memory, and is removed afterwards,
+        whatever happens.
 
-        :param files: absolute path to content, put into the container before it starts.
+        :param files: absolute path to content, put into the container before it starts; it can
+            write then.
+        :param environment: variables over those of the image.
         :param user: instead of the image's own.
         :raises EngineError: it did not start, or ended with another status than 0.
         """
-        with self._errors(f"cannot run {argv[0]} in {image}"):
+        with self.created(image, argv, environment, writable=bool(files), user=user) as container:
+            if files:
+                with self._errors(f"cannot put files into a container of {image}"):
+                    self._api.put_archive(container, "/", _archive(files))
+            with self._errors(f"cannot run {argv[0]} in {image}"):
+                return self._run(container, f"{argv[0]} in {image}")
+
+    @contextlib.contextmanager
+    def created(
+        self,
+        image: str,
+        argv: Sequence[str] = ("/",),
+        environment: Mapping[str, str] | None = None,
+        *,
+        writable: bool = False,
+        user: str | None = None,
+    ) -> Iterator[str]:
+        """A container of *image* that was not started, for as long as the block runs; its id."""
+        closed: dict[str, Any] = {} if writable else {"read_only": True}
+        with self._errors(f"cannot make a container of {image}"):
             container = self._api.create_container(
                 image,
                 command=list(argv[1:]),
                 entrypoint=[argv[0]],
                 user=user,
+                environment=dict(environment or {}),
                 network_disabled=True,
-                host_config=self._api.create_host_config(network_mode="none"),
+                host_config=self._api.create_host_config(network_mode="none", **closed),
             )["Id"]
-            try:
-                if files:
-                    self._api.put_archive(container, "/", _archive(files))
-                return self._run(container, f"{argv[0]} in {image}")
-            finally:
-                with contextlib.suppress(Exception):
-                    self._api.remove_container(container, force=True, v=True)
+        try:
+            yield str(container)
+        finally:
+            with contextlib.suppress(Exception):
+                self._api.remove_container(container, force=True, v=True)
 
     def changed(
         self,
@@ -399,6 +436,80 @@ class Engine:
             said = err.getvalue().decode("utf-8", "replace").strip()[-2000:]
             raise EngineError(f"{what} ended with status {status}" + (f"\n{said}" if said else ""))
         return out.getvalue()
+
+    # --- containers that somebody else made: looked at, never changed ---
+
+    def platform(self) -> str:
+        """The architecture that the engine runs on, as Go calls it; empty: it does not say."""
+        with self._errors("cannot ask what the engine is"):
+            return str(self._api.version().get("Arch") or "")
+
+    def container(self, name: str) -> dict[str, Any] | None:
+        """What the engine knows about a container; None: it has none of that name or id."""
+        with self._errors(f"cannot inspect the container {name}"):
+            from docker.errors import NotFound
+
+            try:
+                found: dict[str, Any] = self._api.inspect_container(name)
+            except NotFound:
+                return None
+            return found
+
+    def container_names(self) -> list[str]:
+        """The names of all containers, running or not."""
+        with self._errors("cannot list the containers"):
+            found = self._api.containers(all=True)
+        return sorted(n.lstrip("/") for each in found for n in each.get("Names") or [])
+
+    def image_names(self) -> list[str]:
+        """The names of all images that have one."""
+        with self._errors("cannot list the images"):
+            found = self._api.images()
+        names = {name for each in found for name in each.get("RepoTags") or []}
+        return sorted(names - {"<none>:<none>"})
+
+    def execute(self, container: str, argv: Sequence[str], environment: Mapping[str, str]) -> bytes:
+        """Run one command in a running container, as its own user; its standard output.
+
+        :raises EngineError: it did not start, or ended with another status than 0.
+        """
+        what = f"{argv[0]} in the container {container}"
+        with self._errors(f"cannot run {what}"):
+            made = self._api.exec_create(
+                container, list(argv), environment=dict(environment), stdin=False, tty=False
+            )
+            out, err = self._api.exec_start(made["Id"], demux=True)
+            status = self._api.exec_inspect(made["Id"])["ExitCode"]
+        if status != 0:
+            said = (err or out or b"").decode("utf-8", "replace").strip()[-2000:]
+            raise EngineError(f"{what} ended with status {status}" + (f"\n{said}" if said else ""))
+        return out or b""
+
+    def stat(self, container: str, path: str) -> dict[str, Any] | None:
+        """``mode`` (Go's), ``size`` and ``linkTarget`` of what lies at *path*; None: nothing."""
+        with self._errors(f"cannot look at {path} in the container {container}"):
+            # docker-py has no call that asks for this alone.
+            url = self._api._url("/containers/{0}/archive", container)
+            answer = self._api.head(url, params={"path": path}, timeout=_CALL_SECONDS)
+        said = answer.headers.get("X-Docker-Container-Path-Stat")
+        if answer.status_code != 200 or not said:
+            return None  # 404, or a file stands where a directory is asked for.
+        found: dict[str, Any] = json.loads(base64.b64decode(said))
+        return found
+
+    def changes(self, container: str) -> list[tuple[str, int]]:
+        """``(path, kind)`` of what differs from the image: 0 changed, 1 added, 2 deleted."""
+        with self._errors(f"cannot compare the container {container} with its image"):
+            found = self._api.diff(container) or []
+        return [(str(each["Path"]), int(each["Kind"])) for each in found]
+
+    def files(self, container: str, path: str | None = None) -> Iterator[bytes]:
+        """The files of a container as a tar: all but what is mounted, or those below *path*."""
+        with self._errors(f"cannot read the files of the container {container}"):
+            if path is None:
+                yield from self._api.export(container, chunk_size=_CHUNK)
+            else:
+                yield from self._api.get_archive(container, path, chunk_size=_CHUNK)[0]
 
     def remove(self, image: str) -> None:
         """Remove an image that was made on the way; one that is in use stays."""

@@ -136,7 +136,9 @@ class _Making:
         :param groups: None: everything of the environment in one.
         """
         archive = self._lock.machine.interpreter.archive
-        found = [] if self._system is None else [self._debs(self._system)]
+        base = self._lock.machine.base
+        found = [self._removed(base.removed)] if base is not None and base.removed else []
+        found += [] if self._system is None else [self._debs(self._system)]
         if archive is not None:
             found.append(self._interpreter(archive.sha256))
         if groups is None:
@@ -187,6 +189,16 @@ class _Making:
     def _outside(self) -> list[object]:
         machine = self._lock.machine
         return [machine.interpreter.facts, machine.loose, machine.sources]
+
+    def _removed(self, paths: list[str]) -> Part:
+        """What the base has and the environment had not."""
+
+        def put(sink: place.TarSink) -> None:
+            for path in paths:
+                sink.delete(tree.absolute(path))
+
+        roots = sorted({posixpath.dirname(path) for path in paths})
+        return self._part("what is removed from the base", roots, put, paths)
 
     def _debs(self, system: Additions) -> Part:
         values = [*self._plan.base.diff_ids, *system.key]

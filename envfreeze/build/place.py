@@ -190,6 +190,11 @@ class TarSink:
         self.links: set[str] = set()
         self.files: set[str] = set()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written yet."""
+        return self._size == 0
+
     def __enter__(self) -> TarSink:
         return self
 

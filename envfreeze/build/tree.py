@@ -47,6 +47,8 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         tree.put_unowned(sink)
         tree.put_sources(sink)
         tree.put_system(sink)
+        if sink.is_empty:  # An engine takes an empty tar for a plain file.
+            sink.directory(absolute(tree.facts.scripts))
 
 
 class Tree:
@@ -76,7 +78,10 @@ class Tree:
         """What makes a directory a virtual environment, where it was one; otherwise links by which
         PATH leads to this interpreter, whatever else the base has below that name. (A venv has
         its own, and is none when it is called through a link.)"""
+        base = self.lock.machine.base
         if self.facts.venv:
+            if base is not None and base.venv:
+                return
             _venv(self.facts, sink)
             return
         for name in ("python", "python3"):

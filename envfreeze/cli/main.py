@@ -39,14 +39,16 @@ Rehash = Annotated[
     bool,
     typer.Option("--rehash", help="Read every file, also those unchanged since an earlier run."),
 ]
-TARGET = "The active environment, or a path to an interpreter, a venv or a prefix."
-COMPARABLE = TARGET[:-1] + ", or image:REF."
 ReportPath = Annotated[
     Path | None,
     typer.Option(
         "--report", metavar="FILE", help="Write the verdict on each layer to this file, as JSON."
     ),
 ]
+TARGET = (
+    "The active environment, or a path to an interpreter, a venv or a prefix, or pid:N,"
+    " docker:NAME, image:REF, root:DIR (these three with :/PATH of an interpreter or venv in it)."
+)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
 LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
 
@@ -140,6 +142,13 @@ def capture(
             metavar="NAME", help="Leave this out, with what only it needs; may be repeated."
         ),
     ] = None,
+    pack_base: Annotated[
+        bool,
+        typer.Option(
+            "--pack-base",
+            help="docker:, image: keep what the image has as well, so that the lock needs no base.",
+        ),
+    ] = False,
     needs: Annotated[
         list[str] | None,
         typer.Option(
@@ -165,6 +174,7 @@ def capture(
         strict=strict,
         rehash=rehash,
         without=tuple(without or ()),
+        pack_base=pack_base,
         needs=tuple(needs or ()),
     )
     context = _context(quiet)
@@ -405,7 +415,7 @@ def _ask(text: str, question: str, yes: bool, quiet: bool) -> bool:
 @_command
 def verify(
     lock: LockPath,
-    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=COMPARABLE)] = None,
+    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET)] = None,
     rehash: Rehash = False,
     report: ReportPath = None,
     quiet: Quiet = False,
@@ -422,7 +432,7 @@ def verify(
 
 @_command
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + COMPARABLE)],
+    before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + TARGET)],
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     quiet: Quiet = False,
     json: Json = False,

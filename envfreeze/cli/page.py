@@ -30,6 +30,7 @@ def page(lock: Lock, path: str, *, width: int = 100) -> str:
             _head(lock, path),
             _interpreter(machine.interpreter),
             _packages(lock),
+            _base(machine),
             _system(machine.system),
             _platform(machine),
             _accelerator(machine.host),
@@ -95,6 +96,7 @@ def _interpreter(layer: InterpreterLayer) -> Iterator[Line]:
         "packed": "kept beside the lock",
         "system": "brought by system packages",
         "unpacked": "NOT kept",
+        "base": "in the base image",
     }[layer.origin]
     yield "", _join([layer.kind, layer.evidence, brought])
     if layer.lead:
@@ -114,12 +116,14 @@ def _packages(lock: Lock) -> Iterator[Line]:
     patched = sum(bool(package.facts.edits) for package in lock.packages)
     editable = sum(package.facts.editable for package in lock.packages)
     found = len(lock.packages) + len(machine.loose_dists) + len(machine.unproved)
+    found += len(machine.held)
     yield (
         "packages",
         _join(
             [
                 plural(found, "distribution"),
                 *(f"{counts[proof]} {proof}" for proof in ("proved", "packed") if counts[proof]),
+                f"{len(machine.held)} in the base image alone" if machine.held else None,
                 f"{patched} of them patched" if patched else None,
                 f"{editable} editable" if editable else None,
                 f"{len(machine.loose_dists)} kept as files" if machine.loose_dists else None,
@@ -141,24 +145,39 @@ def _packages(lock: Lock) -> Iterator[Line]:
         yield "", f"source tree {tree.key}: {plural(tree.count, 'file')} of {tree.root}"
 
 
+def _base(machine: Machine) -> Iterator[Line]:
+    base = machine.base
+    if base is None:
+        return
+    known = None if base.reference else "an image id: known to one engine alone"
+    yield "base image", _join([base.pinned, known])
+    if base.removed:
+        yield "", f"{plural(len(base.removed), 'path')} of it removed: {_some(base.removed)}"
+
+
 def _system(layer: SystemLayer) -> Iterator[Line]:
     release = layer.os_release.get("PRETTY_NAME", layer.kernel)
     installed = f"{len(layer.installed)} packages installed" if layer.installed else None
     yield "system", _join([release, layer.machine, installed])
-    if layer.packages or layer.unproved:
+    if layer.packages or layer.held or layer.unproved:
         proofs = Counter(package.proof for package in layer.packages)
+        held = f"{len(layer.held)} in the base image" if layer.held else None
         needed = [f"{proofs[proof]} {proof}" for proof in ("proved", "packed") if proofs[proof]]
         lost = f"{len(layer.unproved)} unproved" if layer.unproved else None
-        count = len(layer.packages) + len(layer.unproved)
-        yield "", _join([f"{plural(count, 'package')} needed", *needed, lost])
-        yield "", ", ".join(f"{package.name} {package.version}" for package in layer.packages)
+        count = len(layer.packages) + len(layer.held) + len(layer.unproved)
+        yield "", _join([f"{plural(count, 'package')} needed", *needed, held, lost])
+        every = [(package.name, package.version) for package in layer.packages]
+        every += [(package.name, package.version) for package in layer.held]
+        yield "", ", ".join(f"{name} {version}" for name, version in sorted(every))
     if layer.named:
-        every = plural(len(layer.named), "package")
-        yield "", f"{every} of {layer.manager} needed, identified and not kept"
+        named = plural(len(layer.named), "package")
+        yield "", f"{named} of {layer.manager} needed, identified and not kept"
         yield "", ", ".join(f"{package.name} {package.version}" for package in layer.named)
     if layer.unowned is not None:
         files = [f"/{entry.path}" for entry in layer.unowned.files if entry.link is None]
-        kept = "kept" if layer.unowned.archive is not None else "NOT kept"
+        kept = "NOT kept" if layer.unowned.lost else "kept"
+        if layer.unowned.archive is None and not layer.unowned.lost:
+            kept = "in the base image"
         yield "", f"owned by no package, {kept}: {_some(files)}"
     for need in layer.needs:
         yield "", f"{need.name} is called: {need.path} of {need.package or 'no package'}"

@@ -11,7 +11,7 @@ import msgspec
 
 from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
-from envfreeze.model.lock import Machine, Package, SourceTree
+from envfreeze.model.lock import BaseImage, Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _ORDER = (
     "proved",
     "patched",
     "packed",
+    "in the base image",
     "editable",
     "kept as files",
     "in source trees",
@@ -45,10 +46,12 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
         lines.append(f"  {count} of them brought by packages of {manager}, their files kept")
     unowned = sum(len(site.files) for site in machine.loose)
     if unowned:
-        kept = "packed" if all(site.archive is not None for site in machine.loose) else "NOT packed"
+        kept = "NOT packed" if any(site.lost for site in machine.loose) else _kept(machine)
         lines.append(f"  {plural(unowned, 'file')} that no distribution owns, {kept}")
     lines += [f"  {_source(source)}" for source in machine.sources if source.problem is None]
-    if machine.system.packages or machine.system.unproved:
+    if machine.base is not None:
+        lines.append(f"  base image {_base(machine.base)}")
+    if machine.system.packages or machine.system.held or machine.system.unproved:
         lines.append(f"  {_system(captured)}")
     lines += _notable(captured)
     state = "hermetic" if machine.hermetic else "NOT hermetic"
@@ -56,6 +59,16 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
     lines.append(f"  next: {_next(captured, shlex.quote(str(output)))}")
     return "\n".join(map(_line, lines)) + "\n"
+
+
+def _kept(machine: Machine) -> str:
+    """Where the bytes of the unowned files are."""
+    entries = [entry for site in machine.loose for entry in site.files]
+    own = sum(entry.in_base for entry in entries)
+    rest = len(entries) - own
+    if not own:
+        return "packed"
+    return f"{own} in the base image" + (f", {rest} packed" if rest else "")
 
 
 def _machine(machine: Machine) -> list[str | None]:
@@ -74,10 +87,13 @@ def _machine(machine: Machine) -> list[str | None]:
 def _next(captured: Captured, output: str) -> str:
     """A build refuses a lock that names what it does not hold."""
     machine = captured.lock.machine
-    named = [site.archive for site in machine.loose]
-    named += [source.archive for source in machine.sources if source.problem is None]
-    if machine.unproved or None in named:
+    trees = [source for source in machine.sources if source.problem is None]
+    lost = any(site.lost for site in machine.loose)
+    lost = lost or any(tree.archive is None and not tree.in_base for tree in trees)
+    if machine.unproved or lost:
         return f"envfreeze verify {output}   (it cannot be rebuilt: not all of it is kept)"
+    if captured.lock.rests_on_base:
+        return f"envfreeze build {output} --to docker"
     return f"envfreeze build {output} --into rebuilt"
 
 
@@ -95,6 +111,7 @@ def _python(facts: Interpreter) -> str:
 
 def _source(source: SourceTree) -> str:
     kept = "kept whole" if source.archive is not None else "NOT packed"
+    kept = "in the base image" if source.in_base else kept
     what = f"source tree {source.key}: {plural(source.count, 'file')}, {kept}"
     repository = source.repository
     if repository is None:
@@ -130,11 +147,20 @@ def _built_note(captured: Captured) -> str:
 def _system(captured: Captured) -> str:
     system = captured.lock.machine.system
     proofs = Counter(package.proof for package in system.packages)
-    text = f"{plural(len(system.packages), 'system package')} needed by them"
+    count = len(system.packages) + len(system.held)
+    text = f"{plural(count, 'system package')} needed by them"
+    text += f" · {len(system.held)} in the base image" if system.held else ""
     for proof in ("proved", "packed"):
         if proofs[proof]:
             text += f" · {proofs[proof]} {proof}"
     return text + (f" · {len(system.unproved)} unproved" if system.unproved else "")
+
+
+def _base(base: BaseImage) -> str:
+    """By digest; or that nobody else has it."""
+    if base.reference is not None:
+        return base.reference
+    return f"{base.image_id[:19]}, which this engine alone has"
 
 
 def _notable(captured: Captured) -> list[str]:

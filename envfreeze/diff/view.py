@@ -104,8 +104,12 @@ def _origin(package: Package) -> str | None:
 
 def of_lock(lock: Lock, title: str) -> View:
     machine = lock.machine
-    packages = {package.name: _locked(package) for package in lock.packages}
-    shadowed = [(p.name, lock.site_of(p), _locked(p)) for p in machine.shadowed]
+    held = {
+        behind: [p for p in machine.held if p.facts.behind is behind] for behind in (False, True)
+    }
+    packages = {package.name: _locked(package) for package in [*lock.packages, *held[False]]}
+    behind = [*machine.shadowed, *held[True]]
+    shadowed = [(p.name, lock.site_of(p), _locked(p)) for p in behind]
     for lost in machine.unproved:
         name = normalize(lost.name)
         item = Item(name=name, version=lost.version, tree=lost.tree, proof="unproved")
@@ -127,7 +131,8 @@ def of_lock(lock: Lock, title: str) -> View:
         interpreter=_words(interpreter_facts(machine.interpreter.facts)),
         packages=packages,
         files=_files(_locked_files(lock)),
-        system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages},
+        system={f"{p.name}:{p.arch}": p.version for p in machine.system.packages}
+        | {f"{p.name}:{p.arch}": p.version for p in machine.system.held},
         system_whole=False,
         shadowed=below.numbered((name, item) for name, _, item in sorted(shadowed, key=in_order)),
         sources={s.key: s.digest for s in machine.sources if s.digest is not None},
@@ -142,7 +147,7 @@ def _locked(package: Package) -> Item:
         version=package.facts.version or package.version or "",
         tree=package.facts.tree,
         proof=package.facts.proof,
-        artifact=package.artifact.sha256,
+        artifact=None if package.facts.proof == "base" else package.artifact.sha256,
         origin=_origin(package),
     )
 

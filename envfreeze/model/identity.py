@@ -180,7 +180,9 @@ def sources_digest(sources: Iterable[tuple[str, str | None]]) -> str:
 
 def system_digest(system: SystemLayer) -> str:
     """Digest over what of the system the environment needs, however it is kept."""
-    rows: list[list[str]] = sorted([p.name, p.arch, p.version] for p in system.packages)
+    # It is the same package whether its file or the base image brings it.
+    debian = [[p.name, p.arch, p.version] for p in system.packages]
+    rows: list[list[str]] = sorted([*debian, *([p.name, p.arch, p.version] for p in system.held)])
     rows += sorted([p.name, p.arch, p.version, p.identity or ""] for p in system.named)
     if system.unowned is not None:
         rows += sorted([f"/{f.path}", f.sha256 or f"-> {f.link}"] for f in system.unowned.files)
@@ -196,6 +198,8 @@ def lock_layers(lock: Lock) -> dict[str, str]:
     """The digest of each layer, computed from what *lock* says of it."""
     machine = lock.machine
     packages = [_identity(package) for package in lock.packages]
+    held = {behind: _held(machine.held, behind) for behind in (False, True)}
+    packages += held[False]
     lost = {shadowed: _lost(machine.unproved, shadowed) for shadowed in (False, True)}
     packages += lost[False]
     layers = {
@@ -205,9 +209,13 @@ def lock_layers(lock: Lock) -> dict[str, str]:
         "system": system_digest(machine.system),
     }
     return layers | rare_layers(
-        shadowed=[*map(_identity, machine.shadowed), *lost[True]],
+        shadowed=[*map(_identity, machine.shadowed), *held[True], *lost[True]],
         sources=[(source.key, source.digest) for source in machine.sources],
     )
+
+
+def _held(packages: list[Package], behind: bool) -> list[tuple[str, str, str | None]]:
+    return [_identity(package) for package in packages if package.facts.behind is behind]
 
 
 def _lost(unproved: list[Unproved], shadowed: bool) -> list[tuple[str, str, str | None]]:

@@ -27,7 +27,9 @@ SCHEMA = 1
 LOCK_VERSION = "1.0"
 CREATED_BY = "envfreeze"
 
-Proof = Literal["proved", "packed"]
+Proof = Literal["proved", "packed", "base"]
+"""``base``: the image that the environment stands on has it, file by file, and it is kept nowhere
+else (:attr:`Machine.held`)."""
 
 Kind = Literal[
     "debian",
@@ -47,6 +49,10 @@ Kind = Literal[
 """Who made an interpreter; ``system`` is another distribution's own, ``docker-image`` that of
 the official images, ``framework`` one of macOS."""
 
+_IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE = re.compile(
+    r"[a-z0-9][a-z0-9._/:-]{0,254}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:[0-9a-f]{64}"
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.IGNORECASE | re.ASCII)
 _DEBIAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*")
@@ -135,6 +141,11 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     for it (:mod:`envfreeze.probe.pointers`), as it does in :attr:`direct_url`."""
     patch: Artifact | None = None
     """The archive with the bytes of :attr:`edits`; None: there are none, or only deletions."""
+    in_base: bool = False
+    """The base image (:attr:`Machine.base`) has every file of it: on that base it is not placed."""
+    behind: bool = False
+    """Of a held one: another of its name stands earlier on sys.path, as with those of
+    :attr:`Machine.shadowed`."""
 
     @property
     def editable(self) -> bool:
@@ -200,6 +211,8 @@ class LooseEntry(Kebab, frozen=True, kw_only=True):
     executable: bool = False
     apart: bool = False
     """Another file has this path in an earlier site directory (see :attr:`PackageFacts.apart`)."""
+    in_base: bool = False
+    """The base image has it; no archive of the lock does."""
 
 
 class LooseSite(Kebab, frozen=True, kw_only=True):
@@ -209,8 +222,14 @@ class LooseSite(Kebab, frozen=True, kw_only=True):
     scheme: Literal["site", "scripts"] = "site"
     """``scripts``: it is the directory of an environment's programs."""
     archive: Artifact | None = None
-    """None under ``--no-pack``: the files are named, their bytes are not kept."""
+    """None under ``--no-pack``, where the files are named and their bytes are not kept; and where
+    the base image has them all."""
     files: list[LooseEntry]
+
+    @property
+    def lost(self) -> bool:
+        """Whether it names files whose bytes neither the lock nor the base image has."""
+        return self.archive is None and not all(entry.in_base for entry in self.files)
 
 
 class Loose(Kebab, frozen=True, kw_only=True):
@@ -247,6 +266,8 @@ class SourceTree(Kebab, frozen=True, kw_only=True):
     """A tar.gz of its files."""
     problem: str | None = None
     """Why it is not kept."""
+    in_base: bool = False
+    """The base image has all of it; no archive of the lock does."""
 
 
 class SystemPackage(Kebab, frozen=True, kw_only=True):
@@ -295,9 +316,14 @@ class UnownedFiles(Kebab, frozen=True, kw_only=True):
     that lead to them."""
 
     archive: Artifact | None = None
-    """A tar.gz of them; None under ``--no-pack``."""
+    """A tar.gz of them; None under ``--no-pack``, and where the base image has them all."""
     files: list[LooseEntry]
     """Relative to ``/``."""
+
+    @property
+    def lost(self) -> bool:
+        """As :attr:`LooseSite.lost`."""
+        return self.archive is None and not all(entry.in_base for entry in self.files)
 
 
 class SystemLayer(Kebab, frozen=True, kw_only=True):
@@ -315,14 +341,17 @@ class SystemLayer(Kebab, frozen=True, kw_only=True):
     library_path: list[str] = []
     """Directories of LD_LIBRARY_PATH by which the environment's libraries were found, in order."""
     packages: list[SystemPackage] = []
+    held: list[NamedPackage] = []
+    """Packages of dpkg that the environment needs, and that the base image has, file by file."""
     unproved: list[Unproved] = []
 
 
 class InterpreterLayer(Kebab, frozen=True, kw_only=True):
     facts: Interpreter
-    origin: Literal["packed", "system", "unpacked"]
-    """``packed``: :attr:`archive` holds it; ``system``: the system packages bring it;
-    ``unpacked``: captured with ``--no-pack``, so only a machine that has it can rebuild."""
+    origin: Literal["packed", "system", "unpacked", "base"]
+    """``packed``: :attr:`archive` holds it; ``system``: the system packages bring it; ``base``: the
+    base image has it; ``unpacked``: captured with ``--no-pack``, so only a machine that has it can
+    rebuild."""
     archive: Artifact | None = None
     """A tar of the files below ``/``, without site-packages and .pyc."""
     kind: Kind = "unknown"
@@ -341,6 +370,25 @@ class InterpreterLayer(Kebab, frozen=True, kw_only=True):
     empty where :attr:`compared` is None."""
 
 
+class BaseImage(Kebab, frozen=True, kw_only=True):
+    """The image that the environment was found on. What it has is not kept anywhere else."""
+
+    image_id: str
+    """``sha256:HEX`` of its configuration."""
+    reference: str | None = None
+    """``NAME[:TAG]@sha256:HEX``, by which a registry gives it out; None: it is known to one engine
+    alone, as one that was built there and not pushed."""
+    venv: bool = False
+    """What makes the environment a virtual one is in it."""
+    removed: list[str] = []
+    """Absolute paths of what it has, and the environment no longer had."""
+
+    @property
+    def pinned(self) -> str:
+        """What a Dockerfile is to name."""
+        return self.reference or self.image_id
+
+
 class Machine(Kebab, frozen=True, kw_only=True):
     """``[tool.envfreeze]``."""
 
@@ -352,6 +400,10 @@ class Machine(Kebab, frozen=True, kw_only=True):
     interpreter: InterpreterLayer
     system: SystemLayer
     environment: dict[str, str] = {}
+    base: BaseImage | None = None
+    """None: it was found on no image, or keeps what it needs of one (``--pack-base``)."""
+    held: list[Package] = []
+    """Distributions that :attr:`base` has whole and no index offers; they have no artifact."""
     host: Host | None = None
     """The machine that it was captured on; no part of the id."""
     loose_dists: list[Loose] = []
@@ -393,9 +445,24 @@ class Lock(Kebab, frozen=True, kw_only=True):
     @property
     def of_the_system(self) -> int:
         """How many distributions system packages brought."""
-        packages = [*self.packages, *self.machine.shadowed]
+        packages = [*self.packages, *self.machine.shadowed, *self.machine.held]
         return sum(p.facts.owner is not None for p in packages) + sum(
             loose.owner is not None for loose in self.machine.loose_dists
+        )
+
+    @property
+    def rests_on_base(self) -> bool:
+        """Whether something of it is nowhere but in the base image."""
+        machine = self.machine
+        system = machine.system
+        entries = [entry for site in machine.loose for entry in site.files]
+        entries += system.unowned.files if system.unowned else []
+        return bool(
+            machine.held
+            or system.held
+            or machine.interpreter.origin == "base"
+            or any(entry.in_base for entry in entries)
+            or any(source.in_base for source in machine.sources)
         )
 
     def site_of(self, package: Package) -> str:
@@ -454,7 +521,7 @@ INLINE = frozenset(
 )
 """Tables that are written on one line, so that a package is one short block."""
 
-LINES = frozenset({"installed"})
+LINES = frozenset({"installed", "removed"})
 """Arrays of texts with a line for each."""
 
 
@@ -542,6 +609,7 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
         if (package.archive is None) == (not package.wheels):
             yield place, "it must have either wheels or an archive"
         yield from _package_problems(package, place)
+    yield from _held_problems(lock, ours)
     yield from _sources_problems(machine, ours)
     files = machine.interpreter.files
     if files is not None and not _SHA256.fullmatch(files):
@@ -557,6 +625,34 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
             if not _stays_below(entry.path):
                 place = f"{ours}.loose[{index}].files[{position}].path"
                 yield place, "it leads out of its site directory"
+
+
+def _held_problems(lock: Lock, ours: str) -> Iterator[tuple[str, str]]:
+    machine = lock.machine
+    for index, package in enumerate(machine.held):
+        place = f"{ours}.held[{index}]"
+        if package.archive is not None or package.wheels:
+            yield place, "what a base image holds has no file of its own"
+        yield from _package_problems(package, place)
+    for index, one in enumerate(machine.system.held):
+        if not all(map(_DEBIAN_WORD.fullmatch, (one.name, one.version, one.arch))):
+            yield f"{ours}.system.held[{index}]", "it cannot be a package of Debian"
+    if machine.base is not None:
+        yield from _base_problems(machine.base, f"{ours}.base")
+    elif lock.rests_on_base or any(package.facts.in_base for package in lock.packages):
+        yield ours, "it rests on a base image that it does not name"
+
+
+def _base_problems(base: BaseImage, place: str) -> Iterator[tuple[str, str]]:
+    if not _IMAGE_ID.fullmatch(base.image_id):
+        yield f"{place}.image-id", "it is not sha256: and 64 hexadecimal digits"
+    if base.reference is not None and not _IMAGE.fullmatch(base.reference):
+        yield f"{place}.reference", f"{base.reference!r} is not an image by digest"
+    for index, path in enumerate(base.removed):
+        # Nothing that every system has: a lock must not empty an image.
+        deep = path.count("/") > 2 and is_inside(path.lstrip("/"))
+        if not path.startswith("/") or not deep or not _PLAIN_PATH.fullmatch(path):
+            yield f"{place}.removed[{index}]", f"{path!r} is no path that may be removed"
 
 
 def _system_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ def observe(request, initial):
     *initial* is sys.path as the interpreter started with it.
     """
     machine = Machine(
-        environ=request.get("environ"),
+        environ=_environ(request),
         known=request.get("known"),
         rehash=request.get("rehash", False),
     )
@@ -41,10 +41,28 @@ def observe(request, initial):
     return document, below
 
 
+def _environ(request):
+    """The variables of the environment; None: those of this process.
+
+    Of a container: those that its first process was started with, which may have more than its
+    configuration says, and else that with the home directory that the engine gives to a process.
+    """
+    environ = request.get("environ")
+    if "first-process" not in request:
+        return environ
+    try:
+        with open(request["first-process"], "rb") as file:
+            pairs = [line.partition(b"=") for line in file.read(1 << 24).split(b"\0")]
+    except (OSError, TypeError):
+        home = os.environ.get("HOME")
+        return dict({"HOME": home} if home else {}, **environ)
+    return {os.fsdecode(name): os.fsdecode(value) for name, mark, value in pairs if mark}
+
+
 def _host(request, chosen, walks):
     from . import host  # A comparison of packages does without.
 
-    machine = Machine(environ=request.get("environ"))  # With findings of its own.
+    machine = Machine(environ=_environ(request))  # With findings of its own.
     sites = [(path, walks[path].names) for path, _ in chosen if path in walks]
     return {"host": host.facts(machine, sites), "findings": machine.findings}
 

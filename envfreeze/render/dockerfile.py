@@ -12,6 +12,7 @@ escaped with a backslash, and no line can end inside.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 import shlex
@@ -29,11 +30,14 @@ from envfreeze.render.templates import template_path, template_text
 INTERPRETER = "interpreter.tar.gz"
 PACKAGES = "packages.tar"
 LOCK = "env.lock"
+REMOVED = "removed.txt"
+"""What the base image has and the environment had not, each path with a NUL behind it."""
 
 _BASE = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9._/:-]{0,254}?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"@(?P<digest>sha256:[0-9a-f]{64})"
 )
+_IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[a-z0-9][a-z0-9._/:-]{0,254}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEB_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
@@ -82,6 +86,8 @@ def split_base(base: str) -> tuple[str, str]:
 
     :raises UsageError: it names no digest, or is not a reference at all.
     """
+    if _IMAGE_ID.fullmatch(base):
+        return "", base  # An image that one engine alone knows.
     match = _BASE.fullmatch(base)
     if match is None:
         raise UsageError(
@@ -119,6 +125,8 @@ def render(lock: Lock, options: DockerOptions) -> dict[str, str]:
         ".dockerignore": "README.md\nSHA256SUMS\n",
         "SHA256SUMS": _sums(lock, debs),
     }
+    if _removed(lock):
+        files[REMOVED] = _removed(lock)
     return files | system_files(lock, options.templates)
 
 
@@ -138,12 +146,13 @@ def labels(lock: Lock, base: tuple[str, str], lock_sha256: str) -> dict[str, str
     :raises LockError: an id that is none.
     """
     facts = lock.machine.interpreter.facts
+    count = len(lock.packages) + len(lock.machine.held)
     name, digest = base
     told = {"org.opencontainers.image.base.name": name} if name else {}
     return {
         "org.opencontainers.image.title": "Python environment",
         "org.opencontainers.image.description": (
-            f"{facts.implementation} {facts.version} with {len(lock.packages)} distributions,"
+            f"{facts.implementation} {facts.version} with {count} distributions,"
             " rebuilt from its lock by envfreeze"
         ),
         **told,
@@ -194,7 +203,7 @@ def check_held(lock: Lock) -> None:
             hint="Capture again without --no-pack.",
         )
     unowned = lock.machine.system.unowned
-    if unowned is not None and unowned.archive is None:
+    if unowned is not None and unowned.lost:
         raise NotHermeticError(
             f"the lock names {len(unowned.files)} files that no system package owns, but does not"
             " hold them (captured with --no-pack)",
@@ -215,6 +224,7 @@ def values(lock: Lock, options: DockerOptions) -> dict[str, object]:
         "id": Quoted(_hex(machine.id, "the environment's id")),
         "python": comment(f"{facts.implementation} {facts.version}"),
         "platform": comment(facts.platform),
+        "removed": bool(_removed(lock)),
         "debs": [_deb(package) for package in _in_order(machine.system.packages)],
         "packed": machine.interpreter.origin == "packed",
         "unowned": machine.system.unowned is not None,
@@ -245,6 +255,11 @@ def _running(lock: Lock, chosen: Running) -> dict[str, object]:
 
 def _pairs(found: Mapping[str, str]) -> list[tuple[Quoted, Quoted]]:
     return [(Quoted(name), dockerfile_string(value)) for name, value in found.items()]
+
+
+def _removed(lock: Lock) -> str:
+    base = lock.machine.base
+    return "" if base is None else "".join(f"{path}\0" for path in base.removed)
 
 
 def readme_values(lock: Lock, options: DockerOptions) -> dict[str, object]:
@@ -282,6 +297,8 @@ def system_files(lock: Lock, templates: Path | None = None) -> dict[str, str]:
 
 def _sums(lock: Lock, debs: Iterable[_Deb]) -> str:
     rows = [(f"system/{deb.file}", deb.sha256) for deb in debs]
+    if removed := _removed(lock):
+        rows.append((REMOVED, hashlib.sha256(removed.encode()).hexdigest()))
     archive = lock.machine.interpreter.archive
     if archive is not None and lock.machine.interpreter.origin == "packed":
         rows.append((INTERPRETER, _hex(archive.sha256, "the interpreter's digest")))

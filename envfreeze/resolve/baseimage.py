@@ -82,6 +82,7 @@ def _plain(lock: Lock, release: tables.Release, shown: str) -> Choice:
     brings = {
         "packed": f"the lock brings its own Python {facts.version}",
         "system": f"Python {facts.version} is one of the lock's system packages",
+        "base": f"the image that it was captured on has Python {facts.version}",
         "unpacked": f"the lock names Python {facts.version} and does not hold it",
     }[lock.machine.interpreter.origin]
     return Choice(image=str(release.image), reason=f"captured on {shown}; {brings}")

@@ -23,6 +23,7 @@ from envfreeze.model.lock import (
     LOCK_VERSION,
     SCHEMA,
     Artifact,
+    BaseImage,
     Lock,
     Loose,
     LooseSite,
@@ -30,6 +31,7 @@ from envfreeze.model.lock import (
     Package,
     PackageFacts,
     PackageTool,
+    Proof,
     SourceTree,
     Tool,
     Unproved,
@@ -39,9 +41,11 @@ from envfreeze.model.survey import Seen, Survey, as_loose, is_unread, layers_of,
 from envfreeze.probe import pointers
 from envfreeze.progress import Progress
 from envfreeze.resolve import origins, pack, patches, sources, trees
+from envfreeze.resolve.based import BaseFiles, found_on
 from envfreeze.resolve.databases import Database
 from envfreeze.resolve.distowners import SystemDists
 from envfreeze.resolve.frozen import Frozen
+from envfreeze.resolve.http import local_path
 from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.patches import Patched
@@ -64,6 +68,10 @@ class Means:
     """Programs that packages call, by name or absolute path."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Of the target: PATH and LD_LIBRARY_PATH tell what it runs and loads."""
+    root: Root = field(default_factory=Root)
+    """Where the target's files lie."""
+    base: BaseFiles | None = None
+    """The image that the target stands on: what it has is not packed."""
 
 
 def freeze(snapshot: Snapshot, means: Means) -> Frozen:
@@ -76,7 +84,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     trees.remember(items, means.cache)
     trees.remember_sources(snapshot.sources, means.cache)
     verdicts = _prove_edited(items, _prove(items, snapshot, means), snapshot, means)
-    database = Database(Root())
+    database = Database(means.root)
     made = _Packages(snapshot, means, SystemDists(snapshot.dists, database))
     with means.progress.task("pack", len(items)) as advance:
         for place, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
@@ -97,12 +105,20 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             needs=means.needs,
             path=means.environ.get("PATH"),
             library_path=means.environ.get("LD_LIBRARY_PATH", ""),
-            root=database.root,
+            root=means.root,
             database=database,
+            base=means.base,
         ),
     )
-    kept_trees = sources.lock_sources(snapshot, means.cache, means.sidecar, keep=means.pack)
-    lock = _lock(snapshot, seen, made, (loose, kept_trees), layers)
+    kept_trees = sources.lock_sources(
+        snapshot,
+        means.cache,
+        means.sidecar,
+        keep=means.pack,
+        place=sources.Place(root=means.root, base=means.base),
+    )
+    base = found_on(means.base, snapshot) if means.base else None
+    lock = _lock(snapshot, seen, made, (loose, kept_trees), layers, base)
     return Frozen(
         lock=lock,
         found=seen.found,
@@ -115,7 +131,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
 def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]:
     with means.progress.task("prove", len(items)) as advance:
         return prove_all(
-            [item.dist for item in items],
+            [_elsewhere(item.dist, means) for item in items],
             means.index,
             means.cache,
             offline=means.offline,
@@ -123,6 +139,15 @@ def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]
             yields=[frozenset(item.yields) for item in items],
             accepts=Accepts(snapshot),
         )
+
+
+def _elsewhere(dist: Dist, means: Means) -> Dist:
+    """*dist* for a proof: a file that a container names is no file of this machine."""
+    url = origins.document(dist.direct_url).get("url")
+    ours = means.root.host("/") == "/"
+    if ours or not isinstance(url, str) or local_path(url) is None:
+        return dist
+    return msgspec.structs.replace(dist, direct_url=None)
 
 
 def _prove_edited(
@@ -138,14 +163,17 @@ def _prove_edited(
     accepts = Accepts(snapshot)
     prover = Prover(index=means.index, cache=means.cache, offline=means.offline, accepts=accepts)
     again = prove_all(
-        [items[place].dist for place in edited],
+        [_elsewhere(items[place].dist, means) for place in edited],
         means.index,
         means.cache,
         offline=means.offline,
         yields=[patches.by_claim(items[place]) for place in edited],
         accepts=accepts,
     )
-    layouts = {site.path: pack.layout(site, snapshot.interpreter) for site in snapshot.sites}
+    layouts = {
+        site.path: pack.layout(site, snapshot.interpreter, root=means.root)
+        for site in snapshot.sites
+    }
     for place, proof in zip(edited, again, strict=True):
         item = items[place]
         if isinstance(proof, WheelProof):
@@ -196,10 +224,12 @@ class _Packages:
         spelt = sources.roots(snapshot)
         self.tracer = origins.Tracer(means.index.settings, means.cache, Accepts(snapshot))
         self._layouts = {
-            site.path: pack.layout(site, snapshot.interpreter, spelt) for site in snapshot.sites
+            site.path: pack.layout(site, snapshot.interpreter, spelt, means.root)
+            for site in snapshot.sites
         }
         self.packages: list[Package] = []
         self.shadowed: list[Package] = []
+        self.held: list[Package] = []
         self.unproved: list[Unproved] = []
         self.findings: list[Finding] = []
 
@@ -209,11 +239,27 @@ class _Packages:
     def add(self, item: Seen, verdict: Verdict | Patched, *, shadowed: bool = False) -> None:
         """:param shadowed: another one of its name is imported."""
         self._report(item)
+        base = self._means.base
+        in_base = base is not None and base.has_dist(item, self._layouts[item.dist.site])
+        if in_base and not _is_public(verdict):
+            self.held.append(self._held(item, verdict, shadowed))
+            return
         made = self._made(item, verdict)
         if isinstance(made, Package):
+            if in_base:
+                facts = msgspec.structs.replace(made.facts, in_base=True)
+                made = msgspec.structs.replace(made, tool=PackageTool(envfreeze=facts))
             (self.shadowed if shadowed else self.packages).append(made)
         else:
             self.unproved.append(msgspec.structs.replace(made, shadowed=shadowed))
+
+    def _held(self, item: Seen, verdict: Verdict | Patched, shadowed: bool) -> Package:
+        """A distribution that the base image has and no index offers: not kept again."""
+        reason = verdict.reason if isinstance(verdict, NotProved) else "its wheel is a local file"
+        evidence = f"every file is as the base image has it; {printable(reason)}"
+        facts = self._package_facts(item, "base", evidence)
+        facts = msgspec.structs.replace(facts, in_base=True, behind=shadowed)
+        return self._package(item, facts)
 
     def _made(self, item: Seen, verdict: Verdict | Patched) -> Package | Unproved:
         patched: Patched | None = None
@@ -348,10 +394,10 @@ class _Packages:
             tool=PackageTool(envfreeze=facts),
         )
 
-    def _package_facts(self, item: Seen, proof: str, evidence: str) -> PackageFacts:
+    def _package_facts(self, item: Seen, proof: Proof, evidence: str) -> PackageFacts:
         dist = item.dist
         return PackageFacts(
-            proof="proved" if proof == "proved" else "packed",
+            proof=proof,
             evidence=evidence,
             tree=item.tree,
             version=None if pack.is_version(dist.version) else dist.version,
@@ -432,6 +478,12 @@ class _Packages:
             )
 
 
+def _is_public(verdict: Verdict | Patched) -> bool:
+    """Whether what was proved can be had by anybody, but for a small patch."""
+    proof = verdict.proof if isinstance(verdict, Patched) else verdict
+    return isinstance(proof, WheelProof) and not proof.candidate.local
+
+
 def _reason(verdict: NotProved, traced: origins.Traced) -> str:
     """Why no public wheel is it; what the installer wrote down says more than "not offered"."""
     recorded = traced.recorded
@@ -497,9 +549,22 @@ def _loose(site: Site, seen: Survey, means: Means, place: pack.Layout) -> LooseS
     entry = as_loose(site, seen.hidden)
     if not entry.files:
         return None
+    base = means.base
+    if base is not None:
+        own = [base.has(f"{site.path}/{one.path}") for one in entry.files]
+        files = [
+            msgspec.structs.replace(one, in_base=in_base)
+            for one, in_base in zip(entry.files, own, strict=True)
+        ]
+        entry = msgspec.structs.replace(entry, files=files)
+        rest = {one.path for one in files if not one.in_base}
+        site = msgspec.structs.replace(site, loose=[f for f in site.loose if f.path in rest])
+        if not rest:
+            return entry
     if not means.pack:
         return entry
-    key = pack.pack_key([(f.path, f.sha256, f.link, f.executable) for f in entry.files])
+    kept_files = [f for f in entry.files if not f.in_base]
+    key = pack.pack_key([(f.path, f.sha256, f.link, f.executable) for f in kept_files])
     sha256 = pack.packed_once(means.cache, key, lambda: pack.pack_loose(site, place, means.cache))
     archive = kept(means.cache, means.sidecar, sha256, "unowned-files.tar.gz")
     return msgspec.structs.replace(entry, archive=archive)
@@ -572,6 +637,7 @@ def _lock(
     made: _Packages,
     files: tuple[list[LooseSite], list[SourceTree]],
     machine: MachineLayers,
+    base: BaseImage | None,
 ) -> Lock:
     loose, kept_trees = files
     unproved = sorted([*made.unproved, *_stranded(seen)], key=lambda u: (normalize(u.name), u.site))
@@ -586,8 +652,8 @@ def _lock(
         not unproved
         and not machine.system.unproved
         and machine.interpreter.origin != "unpacked"
-        and all(site.archive is not None for site in loose)
-        and all(tree.archive is not None for tree in kept_trees if tree.problem is None)
+        and not any(site.lost for site in loose)
+        and all(tree.archive or tree.in_base for tree in kept_trees if tree.problem is None)
         and not any(finding.kind in OPEN for finding in findings)
     )
     loose_dists = [
@@ -601,7 +667,7 @@ def _lock(
         for d in [*seen.loose_dists, *seen.in_sources]
     ]
     version = snapshot.interpreter.version.split(".")
-    return Lock(
+    lock = Lock(
         lock_version=LOCK_VERSION,
         created_by=CREATED_BY,
         requires_python=f"=={version[0]}.{version[1]}.*",
@@ -615,6 +681,8 @@ def _lock(
                 interpreter=machine.interpreter,
                 system=machine.system,
                 environment=dict(sorted(snapshot.environment.items())),
+                base=base,
+                held=sorted(made.held, key=lambda p: (p.name, p.facts.site or "")),
                 host=machine.host,
                 loose_dists=sorted(loose_dists, key=lambda d: (normalize(d.name), d.site, d.info)),
                 loose=sorted(loose, key=lambda site: site.site),
@@ -627,6 +695,24 @@ def _lock(
             )
         ),
     )
+    return _on_local_base(lock) if base is not None and base.reference is None else lock
+
+
+def _on_local_base(lock: Lock) -> Lock:
+    """A lock whose base image no registry gives out: said, and not hermetic if it rests on it."""
+    machine = lock.machine
+    base = machine.base
+    if base is None or not lock.rests_on_base:
+        return lock
+    finding = Finding(
+        kind="local-base",
+        place=base.image_id,
+        detail="the base image has no digest of a registry: it is known to one engine alone",
+        advice="push the image and capture it again, or capture with --pack-base",
+    )
+    findings = sorted([*machine.findings, finding], key=lambda f: (f.kind, f.place, f.detail))
+    changed = msgspec.structs.replace(machine, hermetic=False, findings=findings)
+    return msgspec.structs.replace(lock, tool=Tool(envfreeze=changed))
 
 
 def _order(seen: Survey) -> list[str]:
@@ -641,6 +727,7 @@ OPEN = frozenset(
         "editable",
         "link-outside",
         "link-unkept",
+        "local-base",
         "no-system-packages",
         "not-utf8",
         "outside-path",
@@ -669,6 +756,8 @@ def _count(lock: Lock, seen: Survey) -> Counter[str]:
     counts["kept as files"] = len(seen.loose_dists)
     counts["unproved"] = len(lock.machine.unproved)
     counts["shadowed"] = len(lock.machine.shadowed)
+    if lock.machine.held:
+        counts["in the base image"] = len(lock.machine.held)
     if seen.in_sources:
         counts["in source trees"] = len(seen.in_sources)
     return counts

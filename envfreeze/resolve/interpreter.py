@@ -146,11 +146,12 @@ def pack(facts: Interpreter, cache: Cache, *, root: Root | None = None) -> tuple
     return writer.sha256, writer.size
 
 
-def watched(facts: Interpreter) -> list[str]:
+def watched(facts: Interpreter, root: Root) -> list[str]:
     """What to watch to see the interpreter change: its files, and the directories they are in,
     which change when a file appears."""
-    files = [str(path) for path in interpreter_files(facts)]
-    return sorted({*files, *(path.rpartition("/")[0] or "/" for path in files)})
+    files = [str(path) for path in interpreter_files(facts, root=root)]
+    paths = {*files, *(path.rpartition("/")[0] or "/" for path in files)}
+    return sorted(root.host(path) for path in paths)
 
 
 # --- which files -------------------------------------------------------------------------

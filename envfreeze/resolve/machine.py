@@ -96,7 +96,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
         findings=system.findings,
         watched=system.libraries
         | {path: stamp(path) for path in _watched(facts, means.root)}
-        | {path: stamp(path) for path in interpreter.watched(facts)},
+        | {path: stamp(path) for path in interpreter.watched(facts, means.root)},
     )
 
 
@@ -128,6 +128,7 @@ def lock_system(
         unowned=system.unowned,
         library_path=system.library_path,
         packages=system.packages,
+        held=system.held,
         unproved=system.unproved,
     )
     return layer, system
@@ -160,9 +161,13 @@ def _interpreter(
 ) -> InterpreterLayer:
     if origin.kind == "system":
         return InterpreterLayer(facts=facts, origin="system")
+    if means.base is not None and means.base.has_all(
+        map(str, interpreter.interpreter_files(facts, root=means.root))
+    ):
+        return InterpreterLayer(facts=facts, origin="base")
     if not means.pack:
         return InterpreterLayer(facts=facts, origin="unpacked")
-    sha256, _ = interpreter.pack(facts, means.cache)
+    sha256, _ = interpreter.pack(facts, means.cache, root=means.root)
     archive = kept(means.cache, means.sidecar, sha256, f"python-{facts.version}.tar.gz")
     return InterpreterLayer(facts=facts, origin="packed", archive=archive)
 
@@ -220,7 +225,8 @@ def _is_kept(artifact: Artifact, cache: Cache) -> bool:
 def _key(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> str:
     """A digest that changes when the answer could: trees, unowned files, the system's database,
     apt's lists, programs that are asked for."""
-    asked = [_NOTE_VERSION, means.pack, means.http is None, means.library_path]
+    asked: list[object] = [_NOTE_VERSION, means.pack, means.http is None, means.library_path]
+    asked.append(None if means.base is None else means.base.image.image_id)
     asked += [means.snapshot_archive, *((one.path, one.real) for one in base.programs)]
     digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogateescape"))
     for item in [*seen.seen, *seen.shadowed]:

@@ -15,7 +15,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site, So
 from envfreeze.model.survey import claimed_sha256
 from envfreeze.probe import files as probe_files
 from envfreeze.probe import pointers
+from envfreeze.resolve.rootfs import Root
 from envfreeze.store import CHUNK, BlobWriter, Cache
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -43,7 +44,10 @@ Roots = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where the files of a site directory's distributions lie, and who runs its scripts."""
+    """Where the files of a site directory's distributions lie, and who runs its scripts.
+
+    Paths are those that the environment itself sees; :attr:`root` leads to their files.
+    """
 
     site: Path
     prefix: Path | None
@@ -51,9 +55,14 @@ class Layout:
     interpreters: frozenset[str]
     sources: Roots = ()
     """The source trees, for which pointers get a placeholder."""
+    root: Root = field(default_factory=Root)
+
+    def file(self, row: Row, name: str) -> Path:
+        """The file of *row* on the disk, as we can open it."""
+        return Path(self.root.at(str(self.full(row, name))))
 
     def full(self, row: Row, name: str) -> Path:
-        """The file of *row* on the disk. The probe has placed it below one of the roots."""
+        """The path of *row* in the environment. The probe has placed it below one of the roots."""
         roots = {
             "site": self.site,
             "scripts": self.prefix and self.prefix / "bin",
@@ -65,18 +74,20 @@ class Layout:
             raise ArtifactError(f"{row.scheme}/{row.path} of {name} has no place on this machine")
         return root / row.path
 
-    @staticmethod
-    def _headers_of(headers: Path, name: str, path: str) -> Path:
+    def _headers_of(self, headers: Path, name: str, path: str) -> Path:
         """Headers lie below a directory named after the distribution, variously spelt."""
-        if headers.is_dir():
-            for entry in sorted(headers.iterdir()):
-                if normalize(entry.name) == normalize(name) and (entry / path).exists():
-                    return entry
+        here = Path(self.root.at(str(headers)))
+        if here.is_dir():
+            for entry in sorted(here.iterdir()):
+                place = headers / entry.name
+                if normalize(entry.name) == normalize(name) and self.root.exists(f"{place}/{path}"):
+                    return place
         return headers / name
 
 
-def layout(site: Site, facts: Interpreter, sources: Roots = ()) -> Layout:
-    """The layout of *site* under the interpreter that was captured."""
+def layout(site: Site, facts: Interpreter, sources: Roots = (), root: Root | None = None) -> Layout:
+    """The layout of *site* under the interpreter that was captured, in *root*."""
+    root = root or Root()
     prefix = Path(site.prefix) if site.prefix else None
     tag = "python" + ".".join(facts.version.split(".")[:2])
     headers = None
@@ -89,8 +100,9 @@ def layout(site: Site, facts: Interpreter, sources: Roots = ()) -> Layout:
         site=Path(site.path),
         prefix=prefix,
         headers=headers,
-        interpreters=frozenset([*directories, *map(os.path.realpath, directories)]),
+        interpreters=frozenset([*directories, *map(root.real, directories)]),
         sources=sources,
+        root=root,
     )
 
 
@@ -234,7 +246,7 @@ def _pack_bytes(archive: zipfile.ZipFile, name: str, data: bytes) -> _Recorded:
 
 def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> _Recorded:
     name = _member_name(dist, row)
-    path = place.full(row, dist.name)
+    path = place.file(row, dist.name)
     digest = hashlib.sha256()
     size = 0
     info = zip_member(name, row.executable)
@@ -291,7 +303,7 @@ def pointing(dist: Dist, place: Layout) -> list[str]:
         if row.scheme != "site" or not _is_pointer(row.path, row.size, place.sources):
             continue
         try:
-            data = place.full(row, dist.name).read_bytes()
+            data = place.file(row, dist.name).read_bytes()
         except OSError:
             continue  # Missing or not readable: packing says so.
         if _neutral(row.path, data, place.sources) != data:
@@ -349,23 +361,25 @@ def pack_loose(site: Site, place: Layout, cache: Cache) -> tuple[str, int]:
             return _neutral(entry.path, file.read(), place.sources)
         return None
 
-    return _pack_tree(Path(site.path), site.loose, cache, kept)
+    return _pack_tree((place.root, site.path), site.loose, cache, kept)
 
 
-def pack_source(source: Source, cache: Cache) -> tuple[str, int]:
+def pack_source(source: Source, cache: Cache, root: Root | None = None) -> tuple[str, int]:
     """A tar.gz of the files of a source tree; its ``(sha256, size)`` in the cache.
 
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
-    return _pack_tree(Path(source.root), source.files, cache, lambda _entry, _file: None)
+    return _pack_tree(
+        (root or Root(), source.root), source.files, cache, lambda _entry, _file: None
+    )
 
 
-def pack_unowned(root: Path, files: Iterable[LooseFile], cache: Cache) -> tuple[str, int]:
+def pack_unowned(root: Root, files: Iterable[LooseFile], cache: Cache) -> tuple[str, int]:
     """A tar.gz of files of the system below *root*; its ``(sha256, size)`` in the cache.
 
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
-    return _pack_tree(root, files, cache, lambda _entry, _file: None)
+    return _pack_tree((root, "/"), files, cache, lambda _entry, _file: None)
 
 
 _File = LooseFile | SourceFile
@@ -373,7 +387,11 @@ _Kept = Callable[[_File, IO[bytes]], bytes | None]
 """What is kept of a file's content; None: the file as it is."""
 
 
-def _pack_tree(root: Path, files: Iterable[_File], cache: Cache, kept: _Kept) -> tuple[str, int]:
+_Tree = tuple[Root, str]
+"""A root, and a directory in it."""
+
+
+def _pack_tree(tree: _Tree, files: Iterable[_File], cache: Cache, kept: _Kept) -> tuple[str, int]:
     with (
         cache.writing() as blob,
         gzip.GzipFile(
@@ -383,11 +401,13 @@ def _pack_tree(root: Path, files: Iterable[_File], cache: Cache, kept: _Kept) ->
     ):
         for entry in sorted(files, key=lambda entry: entry.path):
             if entry.link is not None or entry.sha256 is not None:
-                _add_file(tar, root, entry, kept)
+                _add_file(tar, tree, entry, kept)
     return blob.sha256, blob.size
 
 
-def _add_file(tar: tarfile.TarFile, root: Path, entry: _File, kept: _Kept) -> None:
+def _add_file(tar: tarfile.TarFile, tree: _Tree, entry: _File, kept: _Kept) -> None:
+    root, directory = tree
+    path = Path(root.at(f"{directory.rstrip('/')}/{entry.path}"))
     member = tarfile.TarInfo(entry.path)
     if entry.link is not None:
         member.type = tarfile.SYMTYPE
@@ -397,7 +417,7 @@ def _add_file(tar: tarfile.TarFile, root: Path, entry: _File, kept: _Kept) -> No
     member.mode = 0o755 if entry.executable else 0o644
     member.size = entry.size
     try:
-        with (root / entry.path).open("rb") as file:
+        with path.open("rb") as file:
             content: IO[bytes] = file
             data = kept(entry, file)
             if data is not None:
@@ -406,11 +426,11 @@ def _add_file(tar: tarfile.TarFile, root: Path, entry: _File, kept: _Kept) -> No
             tar.addfile(member, checked)
     except OSError as error:
         raise ArtifactError(
-            f"cannot read {root / entry.path}: {error.strerror or error}", hint="Capture again."
+            f"cannot read {path}: {error.strerror or error}", hint="Capture again."
         ) from error
     if checked.sha256 != entry.sha256:
         raise ArtifactError(
-            f"{root / entry.path} changed while it was being captured",
+            f"{path} changed while it was being captured",
             hint="Let it settle and capture again.",
         )
 

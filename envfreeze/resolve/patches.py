@@ -481,7 +481,7 @@ class _Keeper:
 
         :raises ArtifactError: it changed since it was looked at.
         """
-        path = self._place.full(row, self._item.dist.name)
+        path = self._place.file(row, self._item.dist.name)
         digest = hashlib.sha256()
         try:
             with path.open("rb") as source:

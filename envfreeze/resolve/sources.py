@@ -7,6 +7,7 @@ rebuild needs neither the remote nor a credential for it, and what was never pus
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import SourceTree
@@ -14,9 +15,20 @@ from envfreeze.model.snapshot import Finding, Snapshot, Source
 from envfreeze.model.survey import digest_of
 from envfreeze.probe import pointers
 from envfreeze.resolve import pack
+from envfreeze.resolve.based import BaseFiles
+from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, Sidecar, kept
 
 ARCHIVE = "source.tar.gz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the trees lie."""
+
+    root: Root = field(default_factory=Root)
+    base: BaseFiles | None = None
+    """The image below: a tree that it has whole is not kept."""
 
 
 def roots(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
@@ -30,23 +42,28 @@ def roots(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
 
 
 def lock_sources(
-    snapshot: Snapshot, cache: Cache, sidecar: Sidecar, *, keep: bool
+    snapshot: Snapshot, cache: Cache, sidecar: Sidecar, *, keep: bool, place: Place | None = None
 ) -> list[SourceTree]:
     """The source trees of a lock, by key; their bytes are in the cache.
 
     :param keep: False under ``--no-pack``: they are named only.
     :raises ArtifactError: a file changed since it was looked at, or cannot be read.
     """
-    trees = (_tree(source, cache, sidecar, keep) for source in snapshot.sources)
+    place = place or Place()
+    trees = (_tree(source, cache, sidecar, place, keep) for source in snapshot.sources)
     return sorted(trees, key=lambda tree: tree.key)
 
 
-def _tree(source: Source, cache: Cache, sidecar: Sidecar, keep: bool) -> SourceTree:
+def _tree(source: Source, cache: Cache, sidecar: Sidecar, place: Place, keep: bool) -> SourceTree:
     archive = None
     digest = digest_of(source)
-    if keep and digest is not None:
+    paths = (f"{source.root}/{file.path}" for file in source.files)
+    in_base = digest is not None and place.base is not None and place.base.has_all(paths)
+    if keep and digest is not None and not in_base:
         sha256 = pack.packed_once(
-            cache, pack.pack_key("source", digest), lambda: pack.pack_source(source, cache)
+            cache,
+            pack.pack_key("source", digest),
+            lambda: pack.pack_source(source, cache, place.root),
         )
         archive = kept(cache, sidecar, sha256, ARCHIVE)
     return SourceTree(
@@ -60,6 +77,7 @@ def _tree(source: Source, cache: Cache, sidecar: Sidecar, keep: bool) -> SourceT
         repository=source.repository,
         archive=archive,
         problem=source.problem,
+        in_base=in_base,
     )
 
 

@@ -20,6 +20,7 @@ from envfreeze.model.survey import Survey
 from envfreeze.progress import Progress
 from envfreeze.resolve import debs, elf, interpreter, unowned
 from envfreeze.resolve.apk import Apk
+from envfreeze.resolve.based import BaseFiles
 from envfreeze.resolve.databases import Database
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp
@@ -57,6 +58,8 @@ class MachineMeans:
     """The machine; another directory replays a recorded one."""
     database: Database | None = None
     """That of :attr:`root`, where others ask it, too."""
+    base: BaseFiles | None = None
+    """The image that it stands on: what that has is not kept."""
     snapshot_archive: str | None = field(default_factory=lambda: os.environ.get(SNAPSHOT_VARIABLE))
     """As :attr:`envfreeze.resolve.debs.Means.snapshot_archive`."""
 
@@ -65,6 +68,7 @@ class System(msgspec.Struct, kw_only=True):
     """What is remembered of the system layer between runs."""
 
     packages: list[SystemPackage] = []
+    held: list[NamedPackage] = []
     named: list[NamedPackage] = []
     needs: list[Need] = []
     unowned: UnownedFiles | None = None
@@ -101,7 +105,7 @@ class Locker:
         self._base = base
         self._means = means
         self._http = http
-        self._dists = dict(_objects(snapshot, seen))
+        self._dists = dict(_objects(snapshot, seen, base.root))
         own = interpreter.interpreter_files(self._facts, root=base.root)
         self._own = [str(path) for path in own]
 
@@ -118,7 +122,7 @@ class Locker:
         made.findings = [_missing(n, users, self._dists) for n, users in scan.missing.items()]
         if base.database is None:
             made.needs = [Need(name=program.name, path=program.path) for program in outside]
-            if looked_at:
+            if looked_at and not self._in_base(looked_at):
                 made.findings.append(_no_database(len(looked_at), base.problems))
             return made
         if isinstance(base.database, Dpkg):
@@ -126,8 +130,12 @@ class Locker:
             self._prove(made, base.database, debian)
         else:
             others = self._attribute(made, scan, outside, base.database.owners)
-            self._name(made, base.database, others)
+            self._name(made, base.database, others, in_base=self._in_base(looked_at))
         return made
+
+    def _in_base(self, paths: Iterable[str]) -> bool:
+        """Whether the image below has all of these files."""
+        return self._means.base is not None and self._means.base.has_all(paths)
 
     def _scan(self, files: Iterable[str], executable: str) -> elf.LibraryScan:
         return elf.libraries(
@@ -179,14 +187,20 @@ class Locker:
         if not files:
             return
         archive = None
-        if self._means.pack:
-            sha256 = unowned.pack(self._base.root, files, self._means.cache)
+        own = {file.path for file in files if self._in_base([f"/{file.path}"])}
+        rest = [file for file in files if file.path not in own]
+        if rest and self._means.pack:
+            sha256 = unowned.pack(self._base.root, rest, self._means.cache)
             archive = kept(self._means.cache, self._means.sidecar, sha256, "unowned.tar.gz")
         else:
-            plain = [file for file in files if file.link is None]
+            plain = [file for file in rest if file.link is None]
             made.findings += [_unowned(f"/{file.path}", "it is not packed") for file in plain]
         made.libraries |= self._stamps(f"/{file.path}" for file in files)
-        made.unowned = UnownedFiles(archive=archive, files=unowned.entries(files))
+        entries = [
+            msgspec.structs.replace(entry, in_base=entry.path in own)
+            for entry in unowned.entries(files)
+        ]
+        made.unowned = UnownedFiles(archive=archive, files=entries)
 
     def _gather(self, path: str, made: System) -> list[LooseFile]:
         try:
@@ -200,6 +214,11 @@ class Locker:
         if not roots:
             return
         needed = dpkg.closure([*roots.values(), *debs.companions(dpkg)])
+        base = self._means.base
+        if base is not None:
+            held = {package.key for package in needed if base.has_package(dpkg, package)}
+            made.held = [_held(package) for package in needed if package.key in held]
+            needed = [package for package in needed if package.key not in held]
         means = debs.Means(
             cache=self._means.cache,
             sidecar=self._means.sidecar,
@@ -213,7 +232,9 @@ class Locker:
         made.packages, made.unproved = proofs.packages, proofs.unproved
         made.findings += proofs.findings
 
-    def _name(self, made: System, database: Rpm | Apk, roots: Mapping[str, Package]) -> None:
+    def _name(
+        self, made: System, database: Rpm | Apk, roots: Mapping[str, Package], *, in_base: bool
+    ) -> None:
         """Name what is needed of a system whose packages are not kept."""
         if not roots:
             return
@@ -221,7 +242,8 @@ class Locker:
         companions = [package for package in every if package.name in debs.COMPANIONS]
         needed = database.closure([*roots.values(), *companions])
         made.named = [_named(package) for package in needed]
-        made.findings.append(_named_only(database.kind, len(needed)))
+        if not in_base:
+            made.findings.append(_named_only(database.kind, len(needed)))
 
 
 def _used(library_path: str, found: Iterable[str]) -> list[str]:
@@ -236,14 +258,15 @@ def libraries(snapshot: Snapshot, seen: Survey) -> elf.LibraryScan:
     """The shared libraries that the interpreter and the environment load on this machine."""
     facts = snapshot.interpreter
     files = [str(path) for path in interpreter.interpreter_files(facts)]
-    files += sorted(dict(_objects(snapshot, seen)))
+    files += sorted(dict(_objects(snapshot, seen, Root())))
     return elf.libraries(files, executable=facts.base_executable)
 
 
-def _objects(snapshot: Snapshot, seen: Survey) -> Iterator[tuple[str, str]]:
+def _objects(snapshot: Snapshot, seen: Survey, home: Root) -> Iterator[tuple[str, str]]:
     """Files of the environment that may be ELF, libraries by name, programs by mode; and whose
     each is: the distribution, or nobody's."""
-    layouts = {site.path: layout(site, snapshot.interpreter) for site in snapshot.sites}
+    facts = snapshot.interpreter
+    layouts = {site.path: layout(site, facts, root=home) for site in snapshot.sites}
     for item in [*seen.seen, *seen.shadowed]:
         for path in _dist_objects(item.dist, layouts[item.dist.site]):
             yield path, item.dist.name
@@ -315,6 +338,10 @@ def _named(package: Package) -> NamedPackage:
         origin=package.origin,
         licence=package.licence,
     )
+
+
+def _held(package: debs.Installed) -> NamedPackage:
+    return NamedPackage(name=package.name, version=package.version, arch=package.arch)
 
 
 def _named_only(kind: str, count: int) -> Finding:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from pathlib import Path
 
 from envfreeze.errors import ArtifactError
 from envfreeze.model.lock import LooseEntry
@@ -83,7 +82,7 @@ def pack(root: Root, files: list[LooseFile], cache: Cache) -> str:
     return packed_once(
         cache,
         pack_key("unowned", rows),
-        lambda: pack_unowned(Path(root.host("/")), files, cache),
+        lambda: pack_unowned(root, files, cache),
     )
 
 

@@ -27,6 +27,8 @@ FLAGS = ("-S", "-B")
 """No ``site`` (no .pth line, no sitecustomize is run), no bytecode written."""
 
 OLDEST = (3, 6)
+_WORD = 100_000
+"""Characters of a word of a command line; Linux takes 128 KiB."""
 
 HELLO = "here"
 """What the program says, framed, before it starts to look: an interpreter is there."""
@@ -56,6 +58,8 @@ L = []
 R = S.pop("request")
 if R.pop("more", False):
     R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
+if len(sys.argv) > 1:
+    R.update(unpack("".join(sys.argv[1:])))
 T = R.pop("modules", {{}})
 K = [sys.version, base64.b64encode(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER).decode()]
 C, N = {{}}, {{}}
@@ -204,12 +208,17 @@ class Question:
         *,
         more: bool = False,
         host: bool = False,
+        words: Mapping[str, Any] | None = None,
     ) -> None:
         """
         :param request: what the probe is asked, beside the marker.
         :param host: the request asks for the machine below: that is a second answer.
         :param more: the program reads further request keys, as JSON, from its standard input.
+        :param words: further request keys that travel in words behind the program: where there is
+            no standard input.
         """
+        packed = "" if words is None else _packed(words)
+        self._words = [packed[at : at + _WORD] for at in range(0, len(packed), _WORD)]
         self.marker = f"envfreeze-{secrets.token_hex(16)}"
         self._host = host
         asked = {**(request or {}), "marker": self.marker, "more": more}
@@ -223,7 +232,7 @@ class Question:
 
     def argv(self, python: str) -> list[str]:
         """The command line that asks it of the interpreter *python*."""
-        return [python, *FLAGS, "-c", self.program]
+        return [python, *FLAGS, "-c", self.program, *self._words]
 
     def answer(self, output: bytes, place: str) -> Observation:
         """Read the answer out of everything that was printed.

@@ -32,8 +32,8 @@ from envfreeze.targets.bundle import (
 )
 from envfreeze.targets.loaded import with_process
 
-_OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
-_DROP = frozenset(
+OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+DROPPED = frozenset(
     {
         "PYTHONPATH",  # The probe works it out from the request; nothing of it is imported.
         "PYTHONINSPECT",
@@ -381,8 +381,8 @@ def _short(line: str) -> str:
 
 
 def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
-    clean = {key: value for key, value in environ.items() if key not in _DROP}
-    return {**clean, **_OVERRIDES}
+    clean = {key: value for key, value in environ.items() if key not in DROPPED}
+    return {**clean, **OVERRIDES}
 
 
 @dataclass(frozen=True, slots=True)

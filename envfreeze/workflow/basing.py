@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envfreeze.errors import ArtifactError, EngineError, UsageError
-from envfreeze.model.lock import Lock
+from envfreeze.model.lock import BaseImage, Lock
 from envfreeze.store import disk_errors
 from envfreeze.workflow.context import Context, load, settings
 
@@ -67,6 +67,8 @@ def base_of(lock: Lock, options: ImageOptions, context: Context) -> Base:
     """The same, for a lock that was read."""
     from envfreeze.resolve import baseimage, registry
 
+    if lock.machine.base is not None:
+        return _own(lock.machine.base)
     choice = _choice(lock)
     platform = baseimage.platform(lock.machine.interpreter.facts)
     if platform is None:
@@ -77,6 +79,16 @@ def base_of(lock: Lock, options: ImageOptions, context: Context) -> Base:
         reference = registry.at(reference, options.registry)
     pinned, told_by = _pin(lock, (reference, platform), options, context)
     return Base(reference=pinned, reason=choice.reason, told_by=told_by, notes=choice.notes)
+
+
+def _own(base: BaseImage) -> Base:
+    local = "no registry knows it: the engine that it was captured on must have it"
+    return Base(
+        reference=base.pinned,
+        reason="the environment was captured on it",
+        told_by="the lock",
+        notes=() if base.reference else (local,),
+    )
 
 
 def _choice(lock: Lock) -> Choice:
@@ -198,6 +210,8 @@ def _by_digest(
 
     name, digest = split_base(base)
     platform = baseimage.platform(lock.machine.interpreter.facts) or ("", "")
+    if not name:  # No registry knows it.
+        return _saved(base, platform, scratch)
     reference = registry.parse(name)
     said = []
     try:

@@ -11,6 +11,7 @@ from envfreeze.diff import compare as comparing
 from envfreeze.errors import EngineError, EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
+from envfreeze.model.onbase import off_base, on_base
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
 from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
@@ -67,6 +68,10 @@ def _unowned(lock: Lock) -> int:
     return sum(len(site.files) for site in lock.machine.loose)
 
 
+def _distributions(lock: Lock) -> int:
+    return len(lock.packages) + len(lock.machine.held)
+
+
 def fetch(
     lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
 ) -> dict[str, Path]:
@@ -104,6 +109,7 @@ def build_venv(
 
     lock = load(lock_path)
     check_complete(lock)
+    _check_without_base(lock)
     if sync.is_venv(into):
         return _sync_venv(lock, lock_path, into, options, context, confirm)
     venv.check_place(into)
@@ -189,19 +195,54 @@ def _sync_venv(
 def check_complete(lock: Lock) -> None:
     """Refuse what would come out incomplete: named things of which the lock has no bytes."""
     lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
-    lost += [
-        f"  unowned files of {site.site}" for site in lock.machine.loose if site.archive is None
-    ]
+    lost += [f"  unowned files of {site.site}" for site in lock.machine.loose if site.lost]
     lost += [
         f"  the source tree {source.root}"
         for source in lock.machine.sources
-        if source.digest is not None and source.archive is None
+        if source.digest is not None and source.archive is None and not source.in_base
     ]
     if lost:
         raise LockError(
             "this lock cannot be rebuilt: it names what it does not hold\n" + "\n".join(lost),
             hint="Capture again without --no-pack, with the index in reach.",
         )
+
+
+def _check_without_base(lock: Lock, place: str = "a venv") -> None:
+    """Refuse what has no base image to stand on, where the lock leaves things to that."""
+    machine = lock.machine
+    base = machine.base
+    files = sum(entry.in_base for site in machine.loose for entry in site.files)
+    trees = sum(source.in_base for source in machine.sources)
+    if base is None or not (machine.held or files or trees):
+        return
+    names = [package.name for package in machine.held]
+    parts = [", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")]
+    parts += [f"{files} of the files that no distribution owns"] if files else []
+    parts += [f"{trees} of the source trees"] if trees else []
+    raise UsageError(
+        f"{place} cannot hold what is in the base image {base.pinned} alone:"
+        f" {', '.join(filter(None, parts))}",
+        hint="Build with --to docker on that base, or capture again with --pack-base.",
+    )
+
+
+def _standing(lock: Lock, base: str) -> Lock:
+    """What of *lock* a build on *base* has to place.
+
+    :raises UsageError: it rests on another base.
+    """
+    own = lock.machine.base
+    if own is None:
+        return lock
+    if base == own.image_id or base.partition("@")[2] == (own.reference or "@").partition("@")[2]:
+        return on_base(lock)
+    if lock.rests_on_base:
+        raise UsageError(
+            f"the lock rests on the base image {own.pinned}, and {base} is another one",
+            hint="Leave --base out, or capture again with --pack-base.",
+        )
+    return off_base(lock)
 
 
 def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
@@ -213,13 +254,10 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     into = options.render_only
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
-    files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
-    return docker.prepare(
-        lock,
-        docker_options(lock, lock_path, options, context),
-        _inputs(lock, lock_path, files, context),
-        into,
-    )
+    chosen = docker_options(lock, lock_path, options, context)
+    placed = _standing(lock, chosen.base)
+    files = fetch(placed, lock_path, locks.artifacts(placed), options.offline, context)
+    return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
 
 
 def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Built:
@@ -241,9 +279,10 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
     engine.base_by_digest(chosen.base)
-    files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
+    placed = _standing(lock, chosen.base)
+    files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        job = _ImageJob(lock, lock_path, files, Path(scratch), context)
+        job = _ImageJob(placed, lock_path, files, Path(scratch), context)
         with engine.tag_kept(chosen.tag):
             if options.template is not None:
                 job.from_dockerfile(engine, chosen)
@@ -256,7 +295,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     return Built(
         pushed=pushed,
         place=chosen.tag,
-        packages=len(lock.packages),
+        packages=_distributions(lock),
         files=_unowned(lock),
         difference=found.difference,
         verified=found,
@@ -385,21 +424,24 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     lock = load(lock_path)
     check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
-    base = options.base or base_of(lock, options, context).reference
+    base = _base(lock, options, context)
+    placed = _standing(lock, base)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         image = base_image(lock, base, options, Path(scratch), context)
-        files = fetch(lock, lock_path, locks.artifacts(lock), options.offline, context)
-        job = _ImageJob(lock, lock_path, files, Path(scratch), context)
+        files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
+        job = _ImageJob(placed, lock_path, files, Path(scratch), context)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))
-        written = job.archive(plan, base if image.name else None, None)
+        written = job.archive(
+            plan, None if base.startswith(("oci:", "oci-archive:")) else base, None
+        )
         pushed = None
         if options.push:
             pushed = push_archive(lock_path, lock, into, base, tag, context)
     return Archived(
         place=str(options.into or ""),
         pushed=pushed,
-        packages=len(lock.packages),
+        packages=_distributions(lock),
         image_id=written.image_id,
         manifest=written.manifest,
         size=written.size,
@@ -421,7 +463,7 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
         found = verify_image(lock, lock_path, engine, tag, context, ours=True)
     return Built(
         place=tag,
-        packages=len(lock.packages),
+        packages=_distributions(lock),
         files=_unowned(lock),
         difference=found.difference,
         verified=found,
@@ -446,12 +488,17 @@ def _scratch(context: Context) -> Path:
     return place
 
 
+def _base(lock: Lock, options: ImageOptions, context: Context) -> str:
+    """The base to build on: the one that is asked for, the lock's own, or one that fits."""
+    return options.base or base_of(lock, options, context).reference
+
+
 def docker_options(
     lock: Lock, lock_path: Path, options: ImageOptions, context: Context
 ) -> DockerOptions:
     from envfreeze.render.dockerfile import DockerOptions, split_base
 
-    base = options.base or base_of(lock, options, context).reference
+    base = _base(lock, options, context)
     split_base(base)
     return DockerOptions(
         base=base,

@@ -21,11 +21,14 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Sidecar, Stamps, disk_errors, write_atomic
 from envfreeze.targets import local
-from envfreeze.workflow.context import IMAGE, Context, index, settings, without_cache
+from envfreeze.targets.inside import DOCKER, IMAGE, is_inside
+from envfreeze.workflow.context import Context, index, settings, without_cache
 
 if TYPE_CHECKING:
+    from envfreeze.resolve.based import BaseFiles
     from envfreeze.resolve.frozen import Frozen
     from envfreeze.resolve.memory import Terms
+    from envfreeze.resolve.rootfs import Root
     from envfreeze.targets.bundle import Observation
 
 STDOUT = Path("-")
@@ -42,6 +45,8 @@ class CaptureOptions:
     rehash: bool = False
     without: tuple[str, ...] = ()
     """Distributions to leave out, with what only they needed."""
+    pack_base: bool = False
+    """Of a container or an image: what its image has is proved or packed as anything else."""
     needs: tuple[str, ...] = ()
     """Programs that packages call, by name or absolute path: what brings them is needed, too."""
 
@@ -91,11 +96,12 @@ _REPAIRS = 3
 def _capture(
     target: str | None, output: Path, options: CaptureOptions, context: Context
 ) -> Captured:
-    if target is not None and target.startswith(IMAGE):
+    if options.pack_base and not (target or "").startswith((DOCKER, IMAGE)):
         raise UsageError(
-            f"{target}: images can be verified and compared, not captured yet",
-            hint="Run envfreeze inside a container of it, or capture where it was made.",
+            "--pack-base is for docker:NAME and image:REF: nothing else stands on a base image"
         )
+    if target is not None and is_inside(target):
+        return _capture_inside(target, output, options, context)
     found = local.find(target, context.environ)
     special = bool(options.without or options.needs) or found.running is not None
     sidecar = Sidecar(output)
@@ -139,20 +145,70 @@ def _capture(
     )
 
 
+def _capture_inside(
+    target: str, output: Path, options: CaptureOptions, context: Context
+) -> Captured:
+    """Capture what is not this machine's own: its files are read where they are."""
+    from envfreeze.workflow.reaching import reached
+
+    sidecar = Sidecar(output)
+    left_out: list[str] = []
+    with reached(target, context, host=True) as found:
+        snapshot = found.snapshot
+        if options.without:
+            from envfreeze.model.without import without
+
+            snapshot, left_out = without(snapshot, options.without)
+        with found.files() as root:
+            base = None if options.pack_base else found.base(root)
+            there = _There(root=root, environ=found.environ, base=base)
+            frozen = _freeze(snapshot, options, sidecar, context, there)
+    if options.strict and not frozen.lock.machine.hermetic:
+        raise _not_hermetic(frozen.lock)
+    packed = _write(frozen.lock, output, sidecar, context, rehash=options.rehash)
+    return Captured(
+        lock=frozen.lock,
+        target=local.LocalTarget(python=found.python, described=target, own=False),
+        found=frozen.found,
+        counts=frozen.counts,
+        problems=frozen.problems,
+        packed_bytes=packed,
+        left_out=tuple(left_out),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _There:
+    """Where a target's files are, if not on this machine."""
+
+    root: Root
+    environ: Mapping[str, str]
+    """In which it looks for programs and libraries."""
+    base: BaseFiles | None
+    """The image that it stands on."""
+
+
 def _freeze(
-    snapshot: Snapshot, options: CaptureOptions, sidecar: Sidecar, context: Context
+    snapshot: Snapshot,
+    options: CaptureOptions,
+    sidecar: Sidecar,
+    context: Context,
+    there: _There | None = None,
 ) -> Frozen:
     from envfreeze.resolve import freeze
+    from envfreeze.resolve.rootfs import Root
 
     means = freeze.Means(
-        index=index(snapshot.interpreter, context),
+        index=index(snapshot.interpreter, context, there.root if there else None),
         cache=context.cache,
         sidecar=sidecar,
         progress=context.progress,
         offline=options.offline,
         pack=options.pack,
         needs=options.needs,
-        environ=context.environ,
+        environ=there.environ if there else context.environ,
+        root=there.root if there else Root(),
+        base=there.base if there else None,
     )
     return freeze.freeze(snapshot, means)
 

@@ -18,9 +18,11 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.model.survey import digest_of, files_of, survey
 from envfreeze.store import disk_errors, hash_file, write_atomic
-from envfreeze.targets import local
+from envfreeze.targets import inside, local
+from envfreeze.targets.inside import is_inside
 from envfreeze.targets.process import PREFIX
-from envfreeze.workflow.context import IMAGE, ROOT, Context, load
+from envfreeze.workflow.context import ROOT, Context, load
+from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
@@ -41,7 +43,7 @@ def verify(
 ) -> comparing.Difference:
     """Is *target* still the environment of the lock?
 
-    :param target: a local target, or ``image:REF``.
+    :param target: a local target, or one of :data:`envfreeze.targets.inside.KINDS`.
     """
     return verified(lock_path, target, rehash=rehash, context=context).difference
 
@@ -49,11 +51,8 @@ def verify(
 def verified(lock_path: Path, target: str | None, *, rehash: bool, context: Context) -> Verified:
     """The same, with the verdict on each layer."""
     lock = load(lock_path)
-    if target is not None and target.startswith(IMAGE):
-        from envfreeze.build.engine import connect
-
-        image = target.removeprefix(IMAGE)
-        return verify_image(lock, lock_path, connect(), image, context)
+    if target is not None and is_inside(target):
+        return _verify_inside(lock, lock_path, target, context)
     found = local.find(target, context.environ)
     return verify_local(lock, lock_path, found, context, rehash=rehash)
 
@@ -164,11 +163,9 @@ def diff(before: str, after: str, context: Context) -> comparing.Difference:
 
 
 def _side(text: str, context: Context) -> _Side:
-    if text.startswith(IMAGE):
-        from envfreeze.build.engine import connect
-
-        image = text.removeprefix(IMAGE)
-        return _live_side(_observe_image(connect(), image, "python3"), text)
+    if is_inside(text):
+        with reached(text, context, host=True) as found:
+            return _live_side(_described(found.snapshot), text)
     if text.startswith(PREFIX):
         return _observed(local.find(text, context.environ), text, context)
     path = Path(text)
@@ -177,22 +174,26 @@ def _side(text: str, context: Context) -> _Side:
     if not path.exists() and path.suffix in {".lock", ".toml"}:
         raise LockError(f"{text}: no such file")
     try:
-        found = local.find(text, context.environ)
+        target = local.find(text, context.environ)
     except TargetError as error:
         raise TargetError(
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
-    return _observed(found, text, context)
+    return _observed(target, text, context)
 
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
+    return _live_side(_described(local.seen(target, observation)), title)
+
+
+def _described(snapshot: Snapshot) -> Snapshot:
+    """With the machine below as a lock has it."""
     from envfreeze.resolve import below
 
-    snapshot = local.seen(target, observation)
     # As a lock has it: a wheel's metadata tell the whole version of a library in it.
     host = below.described(snapshot, lambda _paths: {})
-    return _live_side(msgspec.structs.replace(snapshot, host=host), title)
+    return msgspec.structs.replace(snapshot, host=host)
 
 
 def _is_lock(path: Path) -> bool:
@@ -248,4 +249,23 @@ def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
     raise TargetError(
         f"image:{image} has no Python: neither {python} nor python3 on its PATH",
         hint="Is that the image of this environment?",
+    )
+
+
+def _verify_inside(lock: Lock, lock_path: Path, target: str, context: Context) -> Verified:
+    named = inside.named(target)
+    if named.kind == inside.IMAGE and named.python is None:
+        from envfreeze.build.engine import connect
+
+        return verify_image(lock, lock_path, connect(), named.name, context)
+    python = lock.machine.interpreter.facts.executable
+    with reached(target, context, host=False, python=python) as found:
+        snapshot = found.snapshot
+    before = _lock_side(lock, str(lock_path), context)
+    difference = _compare(before, _live_side(snapshot, target))
+    return Verified(
+        lock=lock,
+        lock_path=lock_path,
+        difference=difference,
+        verdicts=verdict.verdicts(lock, difference, _counts(snapshot), comparing.LAYERS),
     )

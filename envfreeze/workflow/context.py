@@ -20,11 +20,10 @@ from envfreeze.store import Cache
 if TYPE_CHECKING:
     from envfreeze.resolve.index import Index
     from envfreeze.resolve.pipconf import IndexSettings
+    from envfreeze.resolve.rootfs import Root
 
 _Result = TypeVar("_Result")
 
-IMAGE = "image:"
-"""How a target that is an image begins."""
 ROOT = "0"
 """Whom an image is looked at as: nobody else may read all of it."""
 
@@ -59,21 +58,26 @@ def load(path: Path | str) -> Lock:
     return lock
 
 
-def settings(facts: Interpreter, context: Context) -> IndexSettings:
-    """The indexes as pip of the target is configured to see them."""
+def settings(facts: Interpreter, context: Context, root: Root | None = None) -> IndexSettings:
+    """The indexes as pip of the target is configured to see them.
+
+    :param root: where the files of a container or an unpacked root lie. It does not choose where
+        this machine's credentials and certificates go: its pip.conf is passed over, and of its pip
+        the default index alone is taken.
+    """
     from envfreeze.resolve.pipconf import read_settings
 
-    return read_settings(
-        environ=context.environ, prefix=Path(facts.prefix), pip_sources=[Path(facts.purelib)]
-    )
+    prefix = Path(facts.prefix) if root is None else None
+    purelib = Path(facts.purelib if root is None else root.at(facts.purelib))
+    return read_settings(environ=context.environ, prefix=prefix, pip_sources=[purelib])
 
 
-def index(facts: Interpreter, context: Context) -> Index:
+def index(facts: Interpreter, context: Context, root: Root | None = None) -> Index:
     """A connection to the indexes of :func:`settings`."""
     from envfreeze.resolve.http import Http
     from envfreeze.resolve.index import Index
 
-    chosen = settings(facts, context)
+    chosen = settings(facts, context, root)
     return Index(chosen, Http(chosen))
 
 

@@ -314,6 +314,34 @@ def test_docker_knows_the_public_registry() -> None:
     assert host in key
 
 
+def test_a_container_that_is_only_looked_into_can_write_nothing(
+    engine: Engine, api: FakeApi
+) -> None:
+    api.output = [(b"a", None)]
+    engine.run_probe("me:1", ["python"], environment={"A": "1"})
+    assert api.created["host_config"] == {"network_mode": "none", "read_only": True}
+    assert api.created["environment"] == {"A": "1"}
+
+
+def test_a_container_that_was_not_started_is_removed_whatever_happens(
+    engine: Engine, api: FakeApi
+) -> None:
+    with pytest.raises(KeyboardInterrupt), engine.created("me:1") as container:
+        assert container == "c1"
+        raise KeyboardInterrupt
+    assert api.removed == ["c1"]
+
+
+def test_a_base_that_no_registry_knows_must_be_here(engine: Engine, api: FakeApi) -> None:
+    image = "sha256:" + "d" * 64
+    with pytest.raises(EngineError, match="no registry knows it") as e:
+        engine.base_by_digest(image)
+    assert "--pack-base" in e.value.hint
+    api.images[image] = {"Id": image}
+    assert engine.base_by_digest(image) == image
+    assert api.pulls == []
+
+
 # --- what is left behind -------------------------------------------------------------------
 
 STEPS = [

@@ -15,7 +15,7 @@ import pytest
 
 from envfreeze.build import place, tree
 from envfreeze.errors import LockError
-from envfreeze.model.lock import Artifact, Lock, LooseSite, SystemLayer, UnownedFiles
+from envfreeze.model.lock import Artifact, BaseImage, Lock, LooseSite, SystemLayer, UnownedFiles
 from envfreeze.model.snapshot import Interpreter, LooseFile, Site
 from envfreeze.model.survey import as_loose
 from envfreeze.progress import Progress
@@ -282,3 +282,13 @@ def test_a_sink_takes_absolute_paths_only() -> None:
             sink.put(path, io.BytesIO(b""), executable=False)
         with pytest.raises(LockError):
             sink.link(path, "x")
+
+
+def test_where_the_base_has_everything_the_tar_is_no_empty_one(tmp_path: Path) -> None:
+    base = BaseImage(image_id="sha256:" + "a" * 64, venv=True)
+    path = tmp_path / "packages.tar"
+    tree.write(locks.lock(base=base), {}, path, Progress())
+    with tarfile.open(path) as archive:
+        found = archive.getmembers()
+    assert [member.name for member in found] == ["home/u/env", "home/u/env/bin"]
+    assert all(member.isdir() for member in found)

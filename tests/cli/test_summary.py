@@ -151,6 +151,7 @@ def test_json_of_a_capture() -> None:
             "proved": 2,
             "patched": 0,
             "packed": 1,
+            "in the base image": 0,
             "editable": 0,
             "kept as files": 0,
             "in source trees": 0,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,3 +202,143 @@ def test_an_engine_that_is_down_is_named(lock: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     ok(done, 6)
     assert "none.sock" in done.stderr
+
+
+# --- containers, images and roots as targets -----------------------------------------------
+
+PRIVATE = {
+    "vendor_thing.py": "x = 1\n",
+    "vendor_thing-1.0.dist-info/METADATA": (
+        "Metadata-Version: 2.1\nName: vendor-thing\nVersion: 1.0\n"
+    ),
+    "vendor_thing-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n",
+    "vendor_thing-1.0.dist-info/INSTALLER": "pip\n",
+    "vendor_thing-1.0.dist-info/RECORD": "".join(
+        f"vendor_thing{name},,\n"
+        for name in (
+            ".py",
+            *(f"-1.0.dist-info/{own}" for own in ("METADATA", "WHEEL", "INSTALLER", "RECORD")),
+        )
+    ),
+}
+"""A distribution that no index offers."""
+
+
+def _as_tar(files: dict[str, str]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(text), 0o644
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def api(docker_engine: TestEngine) -> Iterator[Any]:
+    import docker
+
+    client = docker.APIClient(base_url=docker_engine.host, version="auto", timeout=300)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def vendor(image: str, env: Path, docker_engine: TestEngine, api: Any) -> str:
+    """An image that a registry knows by digest, with something in it that no index offers."""
+    registry = docker_engine.base_ref.partition("/")[0]
+    if ":" not in registry:
+        pytest.skip("the base for tests is in no registry of our own")
+    made = api.create_container(image, command=["true"])["Id"]
+    api.put_archive(made, str(site(env)), _as_tar(PRIVATE))
+    api.commit(made, repository=f"{registry}/vendor", tag="1")
+    api.remove_container(made)
+    for event in api.push(f"{registry}/vendor", tag="1", stream=True, decode=True):
+        assert "error" not in event, event
+    return f"{registry}/vendor:1"
+
+
+@pytest.fixture(scope="module")
+def vendor_lock(vendor: str, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    path = tmp_path_factory.mktemp("vendor") / "vendor.lock"
+    shown = {"ENVFREEZE_CACHE_DIR": str(cache)}
+    ok(envfreeze("capture", f"image:{vendor}", "-o", path, "--strict", env=shown))
+    return path
+
+
+def test_an_image_is_its_own_base_and_is_rebuilt_from_its_lock(
+    vendor: str, vendor_lock: Path, api: Any, tmp_path: Path
+) -> None:
+    lock = workflow.load(vendor_lock)
+    base = lock.machine.base
+    assert base is not None
+    assert base.reference == f"{vendor}@{base.pinned.partition('@')[2]}"
+    assert [package.name for package in lock.machine.held] == ["vendor-thing"]
+    assert lock.machine.system.packages == []
+    assert lock.machine.interpreter.archive is None
+    own = api.inspect_image(vendor)["Id"]
+    assert [one for one in api.containers(all=True) if one["ImageID"] == own] == []
+    done = ok(envfreeze("build", vendor_lock, "--to", "docker", "--tag", "envfreeze-e2e:3"))
+    assert "verified" in done.stdout
+    ok(envfreeze("diff", f"image:{vendor}", "image:envfreeze-e2e:3"))
+    refused = ok(envfreeze("build", vendor_lock, "--into", tmp_path / "venv"), 2)
+    assert "vendor-thing" in refused.stderr
+    assert "--pack-base" in refused.stderr
+
+
+def test_a_container_is_captured_as_it_was_and_comes_back_as_its_image_and_the_rest(
+    vendor: str, vendor_lock: Path, env: Path, api: Any, tmp_path: Path
+) -> None:
+    made = api.create_container(
+        vendor, command=["sleep", "600"], entrypoint=[], network_disabled=True,
+        host_config=api.create_host_config(network_mode="none", init=False),
+    )["Id"]  # fmt: skip
+    lock = tmp_path / "container.lock"
+    try:
+        api.start(made)
+        gone = str(site(env) / "six.py")
+        edit = api.exec_create(made, ["rm", gone])["Id"]
+        api.exec_start(edit)
+        api.put_archive(made, str(site(env)), _as_tar({"added.py": "y = 2\n"}))
+        before = api.diff(made)
+        ok(envfreeze("capture", f"docker:{made[:12]}", "-o", lock, "--strict"))
+        assert sorted(map(str, api.diff(made))) == sorted(map(str, before))
+        ok(envfreeze("verify", lock, f"docker:{made[:12]}"))
+        told = ok(envfreeze("diff", vendor_lock, f"docker:{made[:12]}"), 1).stdout
+        assert "added.py" in told
+    finally:
+        api.remove_container(made, force=True)
+    base = workflow.load(lock).machine.base
+    assert base is not None
+    assert gone in base.removed
+    done = ok(envfreeze("build", lock, "--to", "docker", "--tag", "envfreeze-e2e:4"))
+    assert "verified" in done.stdout
+    archive = tmp_path / "image.tar"
+    done = ok(
+        envfreeze("build", lock, "--to", "oci", "--into", archive, "--tag", "envfreeze-e2e:5")
+    )
+    assert "verified" in done.stdout
+
+
+def test_an_unpacked_root_is_the_same_environment(
+    image: str, lock: Path, env: Path, api: Any, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root changes its root")
+    made = api.create_container(image, command=["true"])["Id"]
+    root, archive = tmp_path / "root", tmp_path / "root.tar"
+    try:
+        with archive.open("wb") as file:
+            for chunk in api.export(made):
+                file.write(chunk)
+    finally:
+        api.remove_container(made)
+    root.mkdir()
+    run("tar", "-C", str(root), "-xf", str(archive))
+    before = digests(root)
+    ok(envfreeze("capture", f"root:{root}:{env}", "-o", tmp_path / "root.lock", "--no-pack"))
+    assert digests(root) == before
+    seen, known = workflow.load(tmp_path / "root.lock").machine, workflow.load(lock).machine
+    same = ("interpreter", "packages", "files")
+    assert [seen.layers[one] for one in same] == [known.layers[one] for one in same]
+    ok(envfreeze("verify", lock, f"root:{root}:{env}"))

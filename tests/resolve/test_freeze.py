@@ -763,3 +763,25 @@ def test_changed_files_are_a_patch_over_the_proved_wheel(here: Setting, how: str
     second = package(here.freeze(snapshot=again), "demo").facts
     assert second.edits == first.edits
     assert second.patch == first.patch
+
+
+@pytest.mark.parametrize(
+    ("root", "url", "kept"),
+    [
+        ("/", "file:///srv/x-1-py3-none-any.whl", True),
+        ("/srv/root", "file:///srv/x-1-py3-none-any.whl", False),
+        ("/srv/root", "https://index.example/x-1-py3-none-any.whl", True),
+    ],
+)
+def test_a_file_that_a_container_names_is_none_of_this_machine(
+    root: str, url: str, kept: bool
+) -> None:
+    from types import SimpleNamespace
+    from typing import cast
+
+    from envfreeze.resolve.rootfs import Root
+
+    text = json.dumps({"url": url, "archive_info": {}})
+    dist = Dist(site="/s", info="x-1.dist-info", name="x", version="1", rows=[], direct_url=text)
+    means = cast("Means", SimpleNamespace(root=Root(root)))
+    assert (freeze._elsewhere(dist, means).direct_url == text) is kept
