@@ -83,7 +83,8 @@ def find_python(target: Named, look: Look, environ: Mapping[str, str]) -> str:
     if target.python is not None:
         return _at(target, target.python, look)
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-        found = _in(environ.get(name, ""), look)
+        prefix = environ.get(name)
+        found = _in(prefix, look) if prefix else None
         if found:
             return found
     for directory in environ.get("PATH", "").split(":"):

@@ -58,10 +58,13 @@ WEB = Named(kind="docker:", name="web")
         ({"VIRTUAL_ENV": "/gone", "PATH": "/usr/bin"}, "/usr/bin/python3"),
         ({"CONDA_PREFIX": "/c", "PATH": "/usr/bin"}, "/c/bin/python"),
         ({"PATH": "bin:/empty:/usr/bin"}, "/usr/bin/python3"),
+        ({"VIRTUAL_ENV": "", "PATH": "/usr/bin"}, "/usr/bin/python3"),
     ],
 )
 def test_the_python_of_its_variables(environ: dict[str, str], found: str) -> None:
-    look = having("/v/bin/python", "/c/bin/python", "/usr/bin/python3", "bin/python3")
+    look = having(
+        "/v/bin/python", "/c/bin/python", "/usr/bin/python3", "bin/python3", "/bin/python3"
+    )
     assert inside.find_python(WEB, look, environ) == found
 
 
