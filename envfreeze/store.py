@@ -48,6 +48,7 @@ def disk_errors(path: Path | str, kind: type[DiskError] = DiskError) -> Iterator
         if error.errno not in {
             errno.ENOSPC,
             errno.EDQUOT,
+            errno.EFBIG,
             errno.EROFS,
             errno.EACCES,
             errno.EPERM,
@@ -59,7 +60,7 @@ def disk_errors(path: Path | str, kind: type[DiskError] = DiskError) -> Iterator
             raise
         hint = (
             "Free some space and run the same command again; nothing was left half-written."
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             else "Choose a place that can be written to."
         )
         place = error.filename or path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import io
 import json
 import os
@@ -36,6 +37,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder paints what a step writes to its standard error."""
 _CHUNK = 1 << 20
 _START = "Start Docker, or set DOCKER_HOST to an engine that runs."
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _PING_SECONDS = 20
 _CALL_SECONDS = 600
 _CLEANING_SECONDS = 10
@@ -528,6 +530,8 @@ class Engine:
             said = error.explanation or str(error)
             raise EngineError(f"{what}: {said}", hint=hint if hint != _START else "") from error
         except (DockerException, RequestException, HTTPError, OSError) as error:
+            if getattr(error, "errno", None) in _FULL:
+                raise  # It is this machine's disk that is full: an image was being saved to it.
             said = f"{what} on the engine at {self.host}: {error}"
             raise EngineError(said, hint=hint) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 from collections.abc import Iterator
@@ -244,6 +245,16 @@ def test_an_interrupted_step_leaves_nothing_in_the_engine(engine: Engine, api: F
     with pytest.raises(KeyboardInterrupt):
         engine.changed(Step(image=REF, command="sleep 9"), iter([]), io.BytesIO())
     assert api.removed == ["c1"]
+
+
+def test_a_full_disk_is_not_the_engines_fault(engine: Engine) -> None:
+    class Full:
+        def write(self, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        engine.save("me:1", Full())
+    assert not isinstance(caught.value, EngineError)
 
 
 def test_the_layers_of_an_image(engine: Engine, api: FakeApi) -> None:
