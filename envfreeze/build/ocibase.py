@@ -50,6 +50,15 @@ class Directory(msgspec.Struct, frozen=True, array_like=True):
     gid: int
 
 
+PERMISSIONS = 0o7777
+"""The bits of a member's mode that count: some engines write the kind of file there, too."""
+
+
+def directory_of(member: tarfile.TarInfo) -> Directory:
+    """What a layer's member says of a directory."""
+    return Directory(member.mode & PERMISSIONS, member.uid, member.gid)
+
+
 class BaseTree(msgspec.Struct):
     """The paths of a base image, each absolute and without links in its directories."""
 
@@ -166,7 +175,7 @@ def is_known(diff_ids: Sequence[str], cache: Cache) -> bool:
 
 
 def _key(diff_ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(["3", *diff_ids]).encode()).hexdigest()
+    return hashlib.sha256("\n".join(["4", *diff_ids]).encode()).hexdigest()
 
 
 def _remembered(diff_ids: Sequence[str], cache: Cache) -> BaseTree | None:
@@ -245,7 +254,7 @@ class _Above:
         tree.kept.pop(path, None)
         self._own.add(path)
         if member.isdir():
-            tree.directories[path] = Directory(member.mode, member.uid, member.gid)
+            tree.directories[path] = directory_of(member)
         elif member.issym():
             tree.links[path] = member.linkname
         else:

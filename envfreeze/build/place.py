@@ -202,6 +202,11 @@ class TarSink:
         if kind is None:
             self.close()
 
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+        return self._size
+
     def close(self) -> None:
         """Write the end of the archive."""
         self._write(bytes(2 * tarfile.BLOCKSIZE))

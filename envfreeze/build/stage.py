@@ -21,7 +21,7 @@ from typing import IO, cast
 
 from envfreeze.build import ociarchive, ocilayers, place, tree
 from envfreeze.build.engine import Engine, OnLine, Step
-from envfreeze.build.ocibase import BaseTree, Directory, look
+from envfreeze.build.ocibase import PERMISSIONS, BaseTree, directory_of, look
 from envfreeze.build.ocilayers import Layer, Maker, Part
 from envfreeze.errors import ArtifactError, EngineError
 from envfreeze.model.lock import Lock
@@ -32,7 +32,7 @@ from envfreeze.store import CHUNK, Cache, disk_errors
 
 TITLE = "system packages"
 _PLACE = "tmp/envfreeze-system"
-_FORMAT = "1"
+_FORMAT = "2"
 """Raise it with what is taken out: it is part of what a layer is known by."""
 _INSTALL = f"sh /{_PLACE}/install.sh"
 _INDEX = "if command -v ldconfig >/dev/null; then ldconfig; fi; rm -f /var/cache/ldconfig/aux-cache"
@@ -173,6 +173,9 @@ class _Stage:
                     with self._wanted.artifacts[sha256].open("rb") as deb:
                         sink.put(path, deb, executable=False)
                 tree.Tree(self._wanted.lock, self._wanted.artifacts).put_system(sink)
+                end = sink.size + 2 * tarfile.BLOCKSIZE
+            # Podman's unpacking stops at the two empty blocks, and then nobody reads the padding.
+            packed.truncate(end)
             packed.seek(0)
             while block := packed.read(CHUNK):
                 yield block
@@ -187,6 +190,7 @@ class _Changes:
         """
         self._path = layer
         self._began = began
+        self._changed: set[str] = set()
         try:
             with self._path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 members = archive.getmembers()
@@ -199,7 +203,10 @@ class _Changes:
         """Let *below* have the directories and links that came."""
         for path, member in self._members.items():
             if member.isdir():
-                below.directories[path] = Directory(member.mode, member.uid, member.gid)
+                mode = directory_of(member)
+                if below.directories.get(path) != mode:
+                    self._changed.add(path)
+                below.directories[path] = mode
                 below.links.pop(path, None)
             elif member.issym():
                 below.links[path] = member.linkname
@@ -217,7 +224,8 @@ class _Changes:
                 elif name.startswith(".wh."):
                     sink.delete(f"{directory}/{name.removeprefix('.wh.')}")
                 elif member.isdir():
-                    sink.directory(path)
+                    if path in self._changed:  # Others come with what lies in them.
+                        sink.directory(path)
                 else:
                     self._one(sink, path, member, (first, file))
 
@@ -268,7 +276,7 @@ def _plain(path: str, member: tarfile.TarInfo, began: int) -> tarfile.TarInfo:
     """The member as it is the same each time."""
     made = tarfile.TarInfo(path.lstrip("/"))
     made.type, made.size, made.linkname = member.type, member.size, member.linkname
-    made.mode, made.uid, made.gid = member.mode, member.uid, member.gid
+    made.mode, made.uid, made.gid = member.mode & PERMISSIONS, member.uid, member.gid
     made.devmajor, made.devminor = member.devmajor, member.devminor
     made.mtime = tree.EPOCH if member.mtime >= began else int(member.mtime)
     made.pax_headers = {k: v for k, v in member.pax_headers.items() if k == _CAPABILITY}

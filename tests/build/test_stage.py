@@ -35,6 +35,7 @@ BASE = ocis.layer(
         "usr/lib/emptied/b": b"b",
         "tmp": 0o1777,
         "var": None,
+        "run": None,
     }
 )
 
@@ -140,6 +141,8 @@ NOISY = changes(
     (member(".dockerenv"), b""),
     (member("run/lock/x"), b""),
     (member("tmp/left"), b""),
+    (member("var", type=tarfile.DIRTYPE, mode=0o755, mtime=BEGAN + 5), b""),
+    (member("run", type=tarfile.DIRTYPE, mode=0o40755, mtime=BEGAN + 5), b""),
     (member("usr/bin", type=tarfile.DIRTYPE, mode=0o2755, gid=7), b""),
     (
         member(
@@ -182,6 +185,7 @@ def test_what_an_engine_did_without_its_accidents(tmp_path: Path) -> None:
         "var/cache/debconf/config.dat": b"answers",
         "var/lib/dpkg/status": b"Package: a",
     }
+    assert "run" not in found  # Nothing of it changed but its time.
     ping = found["usr/bin/ping"][0]
     assert ping.pax_headers == {"SCHILY.xattr.security.capability": "cap"}
     assert (ping.mode, ping.mtime, ping.uname) == (0o755, 1_000_000_000, "")
@@ -237,6 +241,7 @@ def test_what_the_engine_is_given(tmp_path: Path) -> None:
     assert step.command == "sh /tmp/envfreeze-system/install.sh && rm -rf /tmp/envfreeze-system"
     assert step.environment == {"SOURCE_DATE_EPOCH": str(tree.EPOCH)}
     assert said == ["Setting up"]
+    assert len(engine.given) % tarfile.RECORDSIZE
     with tarfile.open(fileobj=io.BytesIO(engine.given)) as tar:
         names = {each.name for each in tar if not each.isdir()}
         assert tar.getmember("tmp").mode == 0o1777
