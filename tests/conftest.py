@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import tally
@@ -14,6 +15,17 @@ from tests.support import tally
 # How busy the machine is must not decide what is right.
 settings.register_profile("envfreeze", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("envfreeze")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need an engine stay in one process, so that one engine is started and each image
+    is built once; so do those of one file of e2e/, for what they share. They begin first."""
+    for item in items:
+        if item.get_closest_marker("docker") is not None:
+            item.add_marker(pytest.mark.xdist_group("docker"))
+        elif item.path.parent.name == "e2e":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
