@@ -10,11 +10,12 @@ import pytest
 
 from tests.support import loops, tally
 from tests.support.cli import envfreeze, ok, run
-from tests.support.engine import docker_engine
+from tests.support.engine import TestEngine, docker_engine
 from tests.support.environments import Environment
 
 __all__ = ["docker_engine"]
 
+IMAGE = "envfreeze-e2e:1"
 PACKAGES = [
     # scripts, C extensions, headers (greenlet), data files (ipykernel's share/jupyter),
     # a script that names the interpreter (jmespath), namespace packages, entry points
@@ -58,6 +59,25 @@ def lock(env: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("lock") / "env.lock"
     ok(envfreeze("capture", env, "-o", path, env={"ENVFREEZE_CACHE_DIR": str(cache)}))
     return path
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the build of :func:`image` writes its verdict."""
+    return tmp_path_factory.mktemp("report") / "verdict.json"
+
+
+@pytest.fixture(scope="session")
+def image(docker_engine: TestEngine, lock: Path, cache: Path, report: Path) -> str:
+    """The image of :func:`lock`, built and verified."""
+    done = envfreeze(
+        "build", lock, "--to", "docker", "--tag", IMAGE, "--base", docker_engine.base_ref,
+        "--report", report,
+        env={"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(cache)},
+    )  # fmt: skip
+    ok(done)
+    assert "verified" in done.stdout
+    return IMAGE
 
 
 class WholeWay(Protocol):

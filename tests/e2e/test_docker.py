@@ -20,26 +20,6 @@ from tests.support.engine import TestEngine
 
 pytestmark = [pytest.mark.network, pytest.mark.docker]
 
-TAG = "envfreeze-e2e:1"
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the build of :func:`image` writes its verdict."""
-    return tmp_path_factory.mktemp("report") / "verdict.json"
-
-
-@pytest.fixture(scope="module")
-def image(docker_engine: TestEngine, lock: Path, cache: Path, report: Path) -> str:
-    done = envfreeze(
-        "build", lock, "--to", "docker", "--tag", TAG, "--base", docker_engine.base_ref,
-        "--report", report,
-        env={"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(cache)},
-    )  # fmt: skip
-    ok(done)
-    assert "verified" in done.stdout
-    return TAG
-
 
 def _in_image(image: str, *argv: str) -> str:
     return connect().run_probe(image, argv).decode()

@@ -11,13 +11,12 @@ import pytest
 
 from envfreeze import workflow
 from envfreeze.build.engine import connect
-from tests.e2e.test_docker import TAG, image
+from tests.e2e.conftest import IMAGE
 from tests.support.cli import envfreeze, ok, run
 from tests.support.engine import TestEngine
 
 pytestmark = [pytest.mark.network, pytest.mark.docker]
 
-__all__ = ["image"]
 OCI = "envfreeze-oci:1"
 
 
@@ -61,7 +60,7 @@ def test_the_directories_of_the_base_are_as_they_were(archive: Path) -> None:
 
 
 def test_it_is_configured_as_the_other_one(archive: Path) -> None:
-    one, other = connect().inspect(OCI), connect().inspect(TAG)
+    one, other = connect().inspect(OCI), connect().inspect(IMAGE)
     assert one is not None
     assert other is not None
     for key in ("Cmd", "Entrypoint", "WorkingDir", "User"):
