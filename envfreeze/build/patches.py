@@ -102,6 +102,11 @@ class Patches:
         """``scheme/path`` of each edited file."""
         return list(self._edits)
 
+    def mode(self, key: str) -> bool:
+        """Whether the file, whose bytes are the wheel's, is executable."""
+        self._unmet.discard(key)
+        return self._edits[key].executable
+
     def patched(self, key: str, stream: IO[bytes]) -> IO[bytes] | None:
         """What takes the place of the wheel's *stream*; None: the file is deleted.
 

@@ -53,6 +53,7 @@ from envfreeze.model.lock import (
 )
 from envfreeze.probe import pointers
 from envfreeze.resolve import tars, zips
+from envfreeze.resolve.compare import gives_bit
 from envfreeze.resolve.interpreter import SHARED_DIRECTORIES
 from envfreeze.resolve.pack import is_made_up
 from envfreeze.store import CHUNK, disk_errors
@@ -402,7 +403,10 @@ class Placement(WheelDestination):
         pointing = [key.partition("/") for key in self.package.facts.pointers]
         self._pointers = {posixpath.join(roots[scheme], path): path for scheme, _, path in pointing}
         edited = [(key, *key.split("/", 1)) for key in self.patches.keys]
-        self._edited = {posixpath.join(roots[scheme], path): key for key, scheme, path in edited}
+        places = {posixpath.join(roots[scheme], path): key for key, scheme, path in edited}
+        modes = {place for place, key in places.items() if self.patches[key].kind == "mode"}
+        self._modes = {place: key for place, key in places.items() if place in modes}
+        self._edited = {place: key for place, key in places.items() if place not in modes}
 
     def _path(self, scheme: str, path: str) -> str:
         root = self.schemes[scheme].rstrip("/")
@@ -430,7 +434,7 @@ class Placement(WheelDestination):
             content = with_sources(self._pointers[target], stream.read(), self.where.sources)
         if target in self._yielded:
             return _entry(name, *copy_hashed(content, None))
-        return self._put(name, target, content, is_executable or scheme == "scripts")
+        return self._put(name, target, content, is_executable)
 
     def _put_edited(self, scheme: Scheme, name: str, target: str, stream: BinaryIO) -> RecordEntry:
         """What was made of the file goes in; RECORD goes on naming what the wheel brought, as
@@ -457,6 +461,8 @@ class Placement(WheelDestination):
         return facts.proof == "packed" or (facts.installer or "").startswith("uv")
 
     def _put(self, name: str, target: str, stream: Any, executable: bool) -> RecordEntry:
+        if target in self._modes:
+            executable = self.patches.mode(self._modes[target])
         return _entry(name, *self.sink.put(target, stream, executable=executable))
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
@@ -582,6 +588,7 @@ class _Source(WheelSource):
         self._archive = archive
         self._names = set(archive.namelist())
         self._info = facts.info
+        self._installer = facts.installer
         self._spelt = self._spelling()
         name, _, version = facts.info.removesuffix(".dist-info").rpartition("-")
         super().__init__(name, version)
@@ -646,7 +653,9 @@ class _Source(WheelSource):
             with self._open(member) as stream:
                 # Its size is known before it is read: zipfile reads no more than that.
                 stream.whole_size = member.file_size  # type: ignore[attr-defined]
-                yield (path, "", ""), cast("BinaryIO", stream), bool(mode & 0o111)
+                script = path.startswith(f"{self.data_dir}/scripts/")
+                executable = gives_bit(mode, script=script, installer=self._installer)
+                yield (path, "", ""), cast("BinaryIO", stream), executable
 
     def _open(self, member: zipfile.ZipInfo) -> IO[bytes]:
         try:

@@ -1,8 +1,9 @@
 """What makes two environments the same: digests over canonical forms.
 
-The same distributions, byte for byte, give the same id on any machine and whichever
-installer placed them. Paths of the capture, the kind of proof, compilers and the like are
-recorded in a lock but stay outside.
+The same distributions, byte for byte and with the same executable bits, give the same id on any
+machine and whichever installer placed them (uv sets the bit on a few files on which pip does not:
+:func:`envfreeze.resolve.compare.gives_bit`). Paths of the capture, the kind of proof, compilers
+and the like are recorded in a lock but stay outside.
 """
 
 from __future__ import annotations
@@ -75,6 +76,18 @@ def _is_installers(row: Row, info: str, wrappers: set[str]) -> bool:
     return row.scheme == "outside"
 
 
+def wrappers(dist: Dist) -> list[Row]:
+    """The rows of the scripts that the installer made of entry points, where they are there."""
+    names = set(dist.wrappers)
+    return [
+        row
+        for row in dist.rows or ()
+        if row.scheme == "scripts"
+        and row.sha256 is not None
+        and (row.path in names or versioned_wrapper(row.path, names) is not None)
+    ]
+
+
 def is_virtualenv_marker(row: Row, info: str) -> bool:
     """Whether *row* is the empty ``pip-26.3.virtualenv`` that virtualenv adds to what it seeds
     (pypa/virtualenv: ``src/virtualenv/seed/embed/via_app_data/pip_install/base.py``)."""
@@ -98,11 +111,21 @@ def versioned_wrapper(script: str, wrappers: Iterable[str]) -> str | None:
 
 
 def tree_digest(files: Iterable[tuple[str, str]]) -> str:
-    """sha256 over ``(scheme/path, sha256)`` pairs in any order: the content of a distribution."""
+    """sha256 over ``(scheme/path, word)`` pairs in any order: the content of a distribution."""
     digest = hashlib.sha256()
     for path, sha256 in sorted(set(files)):
         digest.update(f"{path}\0{sha256}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+NOT_EXECUTABLE = "not executable"
+
+
+def file_word(row: Row) -> str | None:
+    """The digest of a file, and its mode where that is not the usual one; None: it is not there."""
+    if row.sha256 is None or row.executable == (row.scheme == "scripts"):
+        return row.sha256
+    return f"{row.sha256} {'executable' if row.executable else NOT_EXECUTABLE}"
 
 
 def dist_files(dist: Dist) -> list[tuple[str, str]]:

@@ -93,12 +93,14 @@ class Edit(Kebab, frozen=True, kw_only=True):
 
     path: str
     """``scheme/path``, as in a Row."""
-    kind: Literal["text", "file", "deleted"]
-    """``text``: a section of the patch; ``file``: kept whole; ``deleted``: not placed."""
+    kind: Literal["text", "file", "deleted", "mode"]
+    """``text``: a section of the patch; ``file``: kept whole; ``deleted``: not placed; ``mode``:
+    the same bytes, made executable or no longer so."""
     before: str | None = None
     """sha256 of the wheel's member, where it was read; a ``text`` always has it."""
     after: str | None = None
-    """sha256 of what is placed; a script's with ``#!python`` in its first line."""
+    """sha256 of what is placed; a script's with ``#!python`` in its first line. None: deleted, or
+    only its mode differs."""
     executable: bool = False
 
 
@@ -140,7 +142,7 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     """``scheme/path`` of files that name a source tree; in the packed wheel a placeholder stands
     for it (:mod:`envfreeze.probe.pointers`), as it does in :attr:`direct_url`."""
     patch: Artifact | None = None
-    """The archive with the bytes of :attr:`edits`; None: there are none, or only deletions."""
+    """The archive with the bytes of :attr:`edits`; None: none of them has any."""
     in_base: bool = False
     """The base image (:attr:`Machine.base`) has every file of it: on that base it is not placed."""
     behind: bool = False
@@ -482,8 +484,8 @@ def edit_problem(edit: Edit) -> str | None:
         return "it leads out of its directory"
     if any(d is not None and not _SHA256.fullmatch(d) for d in (edit.before, edit.after)):
         return "its sha256 is not 64 hexadecimal digits"
-    if (edit.after is None) != (edit.kind == "deleted"):
-        return "only a deleted file has no content"
+    if (edit.after is None) != (edit.kind in {"deleted", "mode"}):
+        return "only a deleted file, or another mode, has no content"
     if edit.kind == "text" and edit.before is None:
         return "a patch needs the sha256 that it is made for"
     return None
@@ -713,7 +715,7 @@ def _facts_problems(facts: PackageFacts, place: str) -> Iterator[tuple[str, str]
         yield f"{place}.tool.envfreeze.info", "it is not a file name"
     if facts.patch is not None:
         yield from _artifact_problems(facts.patch, f"{place}.tool.envfreeze.patch")
-    if (facts.patch is None) != all(edit.kind == "deleted" for edit in facts.edits):
+    if (facts.patch is None) != all(edit.kind in {"deleted", "mode"} for edit in facts.edits):
         yield f"{place}.tool.envfreeze.patch", "it must be there for edits that bring bytes"
     seen: set[str] = set()
     for position, edit in enumerate(facts.edits):

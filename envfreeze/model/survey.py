@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from envfreeze.model import apart
 from envfreeze.model.identity import (
+    NOT_EXECUTABLE,
+    file_word,
     files_digest,
     interpreter_digest,
     is_bytecode,
@@ -26,6 +28,7 @@ from envfreeze.model.identity import (
     source_digest,
     source_files,
     tree_digest,
+    wrappers,
 )
 from envfreeze.model.lock import LooseEntry, LooseSite
 from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot, Source
@@ -266,24 +269,19 @@ def _owners(dists: Iterable[Dist]) -> dict[tuple[str, str], int]:
 
 
 def _see(dist: Dist, owners: dict[tuple[str, str], int], *, apart: bool) -> Seen:
-    files, edited, missing, yields = [], [], [], []
+    edited, missing, yields = [], [], []
     for row in owned_rows(dist):
         key = _key(row)
-        digest = row.sha256
         if row.sha256 is None:
             missing.append(key)
         elif _is_edited(row):
-            claimed = claimed_sha256(row)
-            if claimed and owners.get((dist.site, key)):
+            if claimed_sha256(row) and owners.get((dist.site, key)):
                 yields.append(key)
-                digest = claimed
             else:
                 edited.append(key)
-        if digest is not None:
-            files.append((key, digest))
     return Seen(
         dist=dist,
-        tree=tree_digest(files),
+        tree=tree_digest(_words(dist, set(yields))),
         edited=tuple(sorted(edited)),
         missing=tuple(sorted(missing)),
         yields=tuple(sorted(yields)),
@@ -292,15 +290,20 @@ def _see(dist: Dist, owners: dict[tuple[str, str], int], *, apart: bool) -> Seen
 
 
 def files_of(seen: Seen) -> list[tuple[str, str]]:
-    """``(scheme/path, sha256)`` of the files behind ``seen.tree``."""
-    yields = set(seen.yields)
+    """``(scheme/path, word for the content)`` of the files behind ``seen.tree``."""
+    return _words(seen.dist, set(seen.yields))
+
+
+def _words(dist: Dist, yields: Collection[str]) -> list[tuple[str, str]]:
     found = []
-    for row in owned_rows(seen.dist):
+    owned = owned_rows(dist)
+    for row in owned:
         key = _key(row)
-        digest = claimed_sha256(row) if key in yields else row.sha256
-        if digest is not None:
-            found.append((key, digest))
-    return found
+        word = claimed_sha256(row) if key in yields else file_word(row)
+        if word is not None:
+            found.append((key, word))
+    # A script that the installer made counts by its mode alone: each writes its own bytes.
+    return found + [(_key(row), NOT_EXECUTABLE) for row in wrappers(dist) if not row.executable]
 
 
 def layers_of(snapshot: Snapshot, seen: Survey) -> dict[str, str]:

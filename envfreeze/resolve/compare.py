@@ -13,11 +13,14 @@ import hashlib
 import io
 import json
 import re
+import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from envfreeze.errors import ArtifactError
 from envfreeze.model.identity import (
@@ -46,6 +49,8 @@ MAX_DOWNLOADS = 2
 _ENOUGH = 200
 """Differences after which a candidate is given up."""
 _MAX_TAIL = 4 << 20
+_RECORD_NOTE = 2
+"""Of the form of a remembered RECORD: the members' modes stand before it."""
 
 
 class Mismatch(Exception):  # noqa: N818 - an answer, not an error
@@ -130,6 +135,8 @@ class CandidateWheel:
         self._tail = tail
         self._zip: RemoteZip | None = None
         self._path: Path | None = None
+        self.modes: Mapping[str, int] = {}
+        """By member, where it has an executable bit; known once RECORD was read."""
         self.budget = Budget()
 
     def zip(self) -> RemoteZip:
@@ -212,26 +219,28 @@ class CandidateWheel:
         """
         key = self._record_key()
         if key and (note := self._cache.read_note("records", key)):
-            head, _, packed = note.partition(b"\n")
+            head, _, rest = note.partition(b"\n")
+            modes, _, packed = rest.partition(b"\n")
             try:
+                self.modes = msgspec.json.decode(modes, type=dict[str, int])
                 inflater = zlib.decompressobj()
                 return head.decode(), inflater.decompress(packed, RECORD_LIMIT)
-            except (zlib.error, UnicodeDecodeError):
+            except (zlib.error, UnicodeDecodeError, msgspec.MsgspecError):
                 pass
         archive = self.zip()
         found = dist_info(archive, info)
         content = archive.read(f"{found}/RECORD", RECORD_LIMIT)
+        self.modes = archive.executable()
         if key and "\n" not in found:
-            self._cache.write_note(
-                "records", key, found.encode() + b"\n" + zlib.compress(content, 1)
-            )
+            parts = (found.encode(), msgspec.json.encode(self.modes), zlib.compress(content, 1))
+            self._cache.write_note("records", key, b"\n".join(parts))
         return found, content
 
     def _record_key(self) -> str | None:
         candidate = self.candidate
         if candidate.sha256 is None or candidate.local:
             return None
-        place = f"{candidate.sha256} {strip_credentials(candidate.url)}"
+        place = f"{_RECORD_NOTE} {candidate.sha256} {strip_credentials(candidate.url)}"
         return hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -277,15 +286,26 @@ def hash_local(path: Path, cache: Cache) -> tuple[str, int]:
 # --- the comparison ------------------------------------------------------------------------
 
 
-def compare(view: Installed, wheel: CandidateWheel) -> int:
-    """How many files are equal, when all are.
+def gives_bit(mode: int, *, script: bool, installer: str | None) -> bool:
+    """Whether *installer* makes a wheel's member of this mode executable.
+
+    pip (9 to 26 tried) and ``installer`` do where the mode is a regular file's and has an
+    executable bit; uv asks for no file type, and makes every script of ``.data/scripts`` so.
+    """
+    if (installer or "").startswith("uv"):
+        return script or bool(mode & 0o111)
+    return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+
+def compare(view: Installed, wheel: CandidateWheel) -> frozenset[str]:
+    """``scheme/path`` of the files that their installer made executable, when all are equal.
 
     :raises Mismatch: the wheel is not where these files come from.
     """
     comparison = Comparison(view, wheel)
     comparison.rows()
     comparison.settle()
-    return len(view.files)
+    return frozenset(comparison.executable)
 
 
 @dataclass(slots=True)
@@ -299,6 +319,8 @@ class Comparison:
     open: list[tuple[str, str]] = field(default_factory=list)
     """``(member, key)`` that only the member's bytes can settle."""
     differing: list[str] = field(default_factory=list)
+    executable: set[str] = field(default_factory=set)
+    """Of the files here, those that the installer made so."""
     reads: int = 0
 
     def rows(self) -> None:
@@ -318,6 +340,7 @@ class Comparison:
 
     def _row(self, path: str, claim: str, key: str) -> None:
         self.matched.add(key)
+        self._mode(path, key)
         row = self.view.files[key]
         said = sha256_of_claim(claim)
         if key in self.view.yields:
@@ -330,6 +353,12 @@ class Comparison:
             self.open.append((path, key))
         else:
             self.differing.append(key)
+
+    def _mode(self, path: str, key: str) -> None:
+        script = path.startswith(f"{self.info.removesuffix('.dist-info')}.data/scripts/")
+        mode = self.wheel.modes.get(path, 0)
+        if gives_bit(mode, script=script, installer=self.view.dist.installer):
+            self.executable.add(key)
 
     def _is_open(self, row: Row, said: str | None) -> bool:
         """Whether the digests alone cannot tell: the wheel gives none, or gives a false one;
@@ -363,6 +392,7 @@ class Comparison:
                 members.setdefault(key, name)
         for key in extra:
             if key in members:
+                self._mode(members[key], key)
                 self.open.append((members[key], key))
             else:
                 self.differing.append(key)

@@ -24,6 +24,7 @@ from envfreeze.model.lock import (
     SCHEMA,
     Artifact,
     BaseImage,
+    Edit,
     Lock,
     Loose,
     LooseSite,
@@ -182,6 +183,18 @@ def _prove_edited(
     return done
 
 
+def _with_modes(package: Package, modes: Sequence[Edit]) -> Package:
+    """*package*, with the files whose executable bit somebody changed."""
+    if not modes:
+        return package
+    facts = package.facts
+    edits = sorted([*facts.edits, *modes], key=lambda edit: edit.path)
+    files = f"{len(modes)} file{'s' if len(modes) != 1 else ''}"
+    evidence = f"{facts.evidence} (mode of {files} changed: kept)"
+    facts = msgspec.structs.replace(facts, edits=edits, evidence=evidence)
+    return msgspec.structs.replace(package, tool=PackageTool(envfreeze=facts))
+
+
 class Accepts:
     """Whether the captured interpreter could take a wheel, judged by its file name."""
 
@@ -272,7 +285,10 @@ class _Packages:
         if isinstance(verdict, WheelProof):
             if verdict.candidate.local and not self._means.pack:
                 return self._unproved(item, "its wheel is a file of this machine")
-            return self._with_edits(self._proved(item, verdict), patched)
+            package = self._with_edits(self._proved(item, verdict), patched)
+            return _with_modes(
+                package, patches.modes(item, verdict.executable, package.facts.edits)
+            )
         packed = self._packed(item, verdict) if self._means.pack else None
         return packed or self._unproved(item, verdict.reason)
 
@@ -329,6 +345,7 @@ class _Packages:
         if traced.wheel is not None:
             with contextlib.suppress(ArtifactError):  # A cache is cleaned at any time.
                 package = self._local(item, traced.wheel)
+                package = _with_modes(package, patches.modes(item, traced.wheel.executable))
         package = package or self._rebuilt(item, _reason(verdict, traced))
         if package is None or not traced.origins:
             return package
@@ -359,7 +376,8 @@ class _Packages:
             evidence = "an editable install: its metadata, and what points at its source tree"
         facts = self._package_facts(item, "packed", evidence)
         facts = msgspec.structs.replace(facts, pointers=pointing)
-        return self._package(item, facts, wheel=artifact)
+        package = self._package(item, facts, wheel=artifact)
+        return _with_modes(package, patches.modes(item, patches.packed_bits(item)))
 
     def _pack(self, item: Seen) -> str:
         """The packed wheel's sha256; one that was packed before from the same bytes is reused."""

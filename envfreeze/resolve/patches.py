@@ -15,14 +15,14 @@ import hashlib
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
 import msgspec
 
 from envfreeze.errors import ArtifactError
-from envfreeze.model.identity import owned_rows
+from envfreeze.model.identity import owned_rows, wrappers
 from envfreeze.model.lock import Edit, edit_problem
 from envfreeze.model.snapshot import Row
 from envfreeze.model.survey import Seen, claimed_sha256, is_unread
@@ -33,6 +33,7 @@ from envfreeze.resolve.compare import (
     Comparison,
     Mismatch,
     dist_info,
+    gives_bit,
     installed,
     script_digests,
 )
@@ -68,7 +69,7 @@ FILES = "files/"
 
 def needs_archive(edits: Iterable[Edit]) -> bool:
     """Whether these edits bring bytes, not only deletions."""
-    return any(edit.kind != "deleted" for edit in edits)
+    return any(edit.kind in {"text", "file"} for edit in edits)
 
 
 # --- unified diffs -------------------------------------------------------------------------
@@ -288,6 +289,38 @@ class Patched:
     edits: tuple[Edit, ...]
     archive: str | None
     """sha256 in the cache of the archive with their bytes; None: there are only deletions."""
+
+
+def modes(item: Seen, executable: Collection[str], edits: Iterable[Edit] = ()) -> list[Edit]:
+    """The files of *item* that somebody made executable or no longer so, beside *edits*.
+
+    :param executable: ``scheme/path`` of what its installer makes executable; what it makes of
+        entry points always is.
+    """
+    told = {*item.yields, *(edit.path for edit in edits)}
+    made = {f"{row.scheme}/{row.path}" for row in wrappers(item.dist)}
+    rows = {f"{r.scheme}/{r.path}": r for r in [*owned_rows(item.dist), *wrappers(item.dist)]}
+    return [
+        Edit(path=key, kind="mode", executable=row.executable)
+        for key, row in sorted(rows.items())
+        if row.sha256 is not None
+        and key not in told
+        and row.executable != (key in made or key in executable)
+        and _PLAIN.fullmatch(key)
+    ]
+
+
+def packed_bits(item: Seen) -> set[str]:
+    """``scheme/path`` of what is executable when a wheel that was packed here is placed."""
+    return {
+        f"{row.scheme}/{row.path}"
+        for row in owned_rows(item.dist)
+        if gives_bit(
+            0o100755 if row.executable else 0o100644,
+            script=row.scheme == "scripts",
+            installer=item.dist.installer,
+        )
+    }
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from envfreeze.model.identity import source_files, tree_digest
+from envfreeze.model.identity import NOT_EXECUTABLE, source_files, tree_digest
 from envfreeze.model.snapshot import Source
 from envfreeze.model.survey import Seen, files_of
 from envfreeze.store import Cache
@@ -20,7 +20,7 @@ _KIND = "trees"
 _LIMIT = 256 << 20
 
 Files = Mapping[str, str]
-"""``scheme/path`` to sha256."""
+"""``scheme/path`` to a word for its content and mode."""
 
 
 def remember(items: Iterable[Seen], cache: Cache) -> None:
@@ -53,6 +53,25 @@ def recall(tree: str, cache: Cache) -> Files | None:
     return dict(files) if tree_digest(files) == tree else None
 
 
+def modes(one: Files, two: Files) -> list[str]:
+    """The paths whose executable bit differs while their bytes do not, each with what became of
+    it. Of a script that the installer made only the bit is known."""
+    found = []
+    for path in differing(one, two):
+        was, now = one.get(path), two.get(path)
+        made = NOT_EXECUTABLE in {was, now} and None in {was, now}
+        if made or (was and now and was.partition(" ")[0] == now.partition(" ")[0]):
+            found.append(f"{path} is {'' if _is_executable(path, now) else 'no longer '}executable")
+    return found
+
+
+def _is_executable(path: str, word: str | None) -> bool:
+    _, _, mode = (word or "").partition(" ")
+    if word == NOT_EXECUTABLE or mode == NOT_EXECUTABLE:
+        return False
+    return bool(mode) or path.startswith("scripts/")
+
+
 def differing(one: Files, two: Files) -> list[str]:
-    """The paths whose content differs, or that only one side has."""
+    """The paths whose content or mode differs, or that only one side has."""
     return sorted(path for path in {*one, *two} if one.get(path) != two.get(path))

@@ -36,7 +36,7 @@ from envfreeze.store import Cache
 
 MAX_TRIES = 24
 """Candidates looked into for one distribution."""
-_NOTE_VERSION = 1
+_NOTE_VERSION = 2
 
 Accepts = Callable[[str], bool]
 """Whether an interpreter would take the wheel with this file name."""
@@ -52,6 +52,8 @@ class WheelProof:
     size: int
     evidence: str
     """One line for a person: what was compared with what."""
+    executable: frozenset[str]
+    """``scheme/path`` of the files that the dist's installer made executable."""
     direct: bool = False
     """It was installed from this URL (PEP 610), not from an index."""
 
@@ -145,6 +147,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
     yanked: bool
     local: bool
     evidence: str
+    executable: list[str]
     direct: bool
 
 
@@ -155,7 +158,13 @@ def _key(view: Installed, fingerprint: str) -> str:
     """
     dist = view.dist
     head = [_NOTE_VERSION, normalize(dist.name), dist.version, dist.tags, dist.build]
-    head += [dist.direct_url, sorted(view.yields), sorted(dist.wrappers), fingerprint]
+    head += [
+        dist.installer,
+        dist.direct_url,
+        sorted(view.yields),
+        sorted(dist.wrappers),
+        fingerprint,
+    ]
     digest = hashlib.sha256(json.dumps(head).encode())
     for key, row in sorted(view.files.items()):
         digest.update(f"{key}\0{row.sha256}\0{row.claim}\n".encode("utf-8", "surrogatepass"))
@@ -173,6 +182,7 @@ def _remember(proof: WheelProof, key: str, cache: Cache) -> None:
         yanked=candidate.yanked,
         local=candidate.local,
         evidence=proof.evidence,
+        executable=sorted(proof.executable),
         direct=proof.direct,
     )
     cache.write_note("proofs", key, msgspec.json.encode(note))
@@ -204,6 +214,7 @@ def _recall(key: str, cache: Cache) -> WheelProof | None:
         sha256=note.sha256,
         size=note.size,
         evidence=note.evidence,
+        executable=frozenset(note.executable),
         direct=note.direct,
     )
 
@@ -276,15 +287,15 @@ class Prover:
         wheel = CandidateWheel(candidate, self.index.http, self.cache, tail=view.tail)
         wheel.budget = budget
         try:
-            count = compare(view, wheel)
+            executable = compare(view, wheel)
             if wheel.settle():
-                count = compare(view, wheel)
+                executable = compare(view, wheel)
         except Mismatch as mismatch:
             near = _public(wheel.candidate) if mismatch.keys else None
             return NotProved(reason=mismatch.reason, nearest=near, differing=mismatch.keys[:20])
         except ArtifactError as error:
             return NotProved(reason=f"{candidate.filename}: {error}")
-        return _proof(wheel.candidate, count)
+        return _proof(wheel.candidate, len(view.files), executable)
 
 
 def _nothing(dist: Dist, wheels: bool, sdists: bool) -> str:
@@ -300,7 +311,7 @@ def _public(candidate: Candidate) -> Candidate:
     return replace(candidate, url=strip_credentials(candidate.url))
 
 
-def _proof(candidate: Candidate, count: int) -> WheelProof:
+def _proof(candidate: Candidate, count: int, executable: frozenset[str]) -> WheelProof:
     if candidate.sha256 is None or candidate.size is None:
         raise ArtifactError(f"{candidate.filename} has neither hash nor size")
     place = urlsplit(candidate.url).hostname if candidate.index is None else None
@@ -312,6 +323,7 @@ def _proof(candidate: Candidate, count: int) -> WheelProof:
         candidate=_public(candidate),
         sha256=candidate.sha256,
         size=candidate.size,
+        executable=executable,
         evidence=f"{files} equal the RECORD of {candidate.filename} {origin} {place}",
         direct=candidate.index is None,
     )

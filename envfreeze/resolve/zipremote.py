@@ -30,6 +30,8 @@ _EOCD64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _NAMED = struct.Struct("<4s4xH18x3H")
 """What of ``_CENTRAL`` tells the name, and where the next entry is."""
+_ATTRIBUTES = struct.Struct("<38xL")
+"""The external attributes in ``_CENTRAL``."""
 _LOCAL = struct.Struct("<4s5H3L2H")
 _U32 = 0xFFFFFFFF
 _U16 = 0xFFFF
@@ -96,6 +98,15 @@ class RemoteZip:
     def size_of(self, name: str) -> int:
         """The unpacked size that the directory states."""
         return self._member(name).size
+
+    def executable(self) -> dict[str, int]:
+        """The mode of each member that has an executable bit (external attributes, as Unix writes
+        them)."""
+        modes = (
+            (name, _ATTRIBUTES.unpack_from(self._directory, place)[0] >> 16)
+            for name, place in self._members.items()
+        )
+        return {name: mode for name, mode in modes if mode & 0o111}
 
     def read(self, name: str, limit: int) -> bytes:
         """The content of *name*, its size and CRC checked.

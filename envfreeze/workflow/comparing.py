@@ -147,7 +147,13 @@ def _with_files(change: comparing.Change, before: _Side, after: _Side) -> compar
     here = after.files(two) if two else None
     if there is None or here is None:
         return change
-    return msgspec.structs.replace(change, files=trees.differing(there, here))
+    files, modes = trees.differing(there, here), trees.modes(there, here)
+    notes = [change.note] if change.note else []
+    if modes:
+        shown = "; ".join(modes[:3]) + ("; ..." if len(modes) > 3 else "")
+        notes.append(f"mode changed: {shown}")
+    note = "; ".join(notes) or None
+    return msgspec.structs.replace(change, files=files, note=note)
 
 
 def _tree(change: comparing.Change, side: view.View) -> str | None:

@@ -19,7 +19,7 @@ import pytest
 
 from envfreeze.build import place
 from envfreeze.errors import ArtifactError, DiskError, LockError
-from envfreeze.model.lock import Artifact, LooseEntry, LooseSite, Package
+from envfreeze.model.lock import Artifact, Edit, LooseEntry, LooseSite, Package
 from tests.support import envs
 from tests.support.cli import unpack
 from tests.support.fakeindex import make_wheel, record_hash
@@ -657,3 +657,19 @@ def test_the_hash_of_a_record_row() -> None:
     entry = place._entry("a", digest.hexdigest(), 1)
     wanted = base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
     assert entry.to_row() == ("a", f"sha256={wanted}", "1")
+
+
+def test_another_mode_than_the_wheels(tmp_path: Path) -> None:
+    entry = "[console_scripts]\nhello = demo:main\n"
+    wheel = make_wheel(tmp_path, "demo", "1.0", {"demo/a.txt": "a\n"}, entry_points=entry)
+    env = envs.make_venv(tmp_path / "env")
+    edits = [
+        Edit(path="scripts/hello", kind="mode"),
+        Edit(path="site/demo/a.txt", kind="mode", executable=True),
+    ]
+    envs.install(wheel, env, edits=edits)
+    assert (env / envs.SITE / "demo/a.txt").stat().st_mode & 0o777 == 0o755
+    assert (env / "bin/hello").stat().st_mode & 0o111 == 0
+    missing = [Edit(path="site/demo/b.txt", kind="mode", executable=True)]
+    with pytest.raises(ArtifactError, match=r"site/demo/b\.txt is edited"):
+        envs.install(wheel, envs.make_venv(tmp_path / "other"), edits=missing)

@@ -181,3 +181,19 @@ def test_packages_and_system_have_no_order() -> None:
 def test_no_field_can_pass_for_two() -> None:
     assert identity.packages_digest([("a", "1", "")]) != identity.packages_digest([("a", "", "1")])
     assert identity.tree_digest([("a\n0", "1")]) != identity.tree_digest([("a", "0"), ("", "1")])
+
+
+def test_a_mode_is_part_of_the_word_where_it_is_not_the_usual() -> None:
+    def word(scheme: str, executable: bool, sha256: str | None = "0" * 64) -> str | None:
+        return identity.file_word(Row(scheme, "x", sha256, 1, executable, None))  # type: ignore[arg-type]
+
+    assert word("site", False) == word("scripts", True) == "0" * 64
+    assert word("site", True) == "0" * 64 + " executable"
+    assert word("scripts", False) == "0" * 64 + " not executable"
+    assert word("site", True, None) is None
+
+
+def test_the_scripts_of_entry_points() -> None:
+    run, copy, own = (row(name, "scripts") for name in ("run", "pip3.11", "own"))
+    gone = row("pip", "scripts", sha256=None)
+    assert identity.wrappers(dist(run, copy, own, gone, wrappers=("run", "pip"))) == [run, copy]

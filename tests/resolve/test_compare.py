@@ -202,3 +202,22 @@ def test_a_wheel_with_two_metadata_directories(directory, index, cache):
 )
 def test_claims(claim, digest):
     assert sha256_of_claim(claim) == digest
+
+
+@pytest.mark.parametrize(
+    ("mode", "script", "pip", "uv"),
+    [
+        (0o100644, False, False, False),
+        (0o100755, False, True, True),
+        (0o100654, False, True, True),
+        (0o755, False, False, True),
+        (0, False, False, False),
+        (0o100644, True, False, True),
+        (0o100755, True, True, True),
+    ],
+)
+def test_what_installers_make_executable(mode: int, script: bool, pip: bool, uv: bool) -> None:
+    """As pip 9.0.3 to 26.3, ``installer`` and uv left them on the disk."""
+    assert compare.gives_bit(mode, script=script, installer="pip") is pip
+    assert compare.gives_bit(mode, script=script, installer=None) is pip
+    assert compare.gives_bit(mode, script=script, installer="uv") is uv

@@ -32,7 +32,7 @@ from envfreeze.resolve.patches import (
     prove_edited,
 )
 from envfreeze.resolve.pipconf import IndexSettings
-from envfreeze.resolve.wheels import NotProved, Prover
+from envfreeze.resolve.wheels import NotProved, Prover, WheelProof
 from envfreeze.store import Cache
 from tests.support import envs
 from tests.support.fakeindex import FakeIndex, make_wheel
@@ -188,6 +188,8 @@ D = "0" * 64
         Edit(path="site/a\\b", kind="deleted"),
         Edit(path="site/x", kind="deleted", after=D),
         Edit(path="site/x", kind="file"),
+        Edit(path="site/x", kind="mode", after=D),
+        Edit(path="site/../x", kind="mode", executable=True),
         Edit(path="site/x", kind="file", after="../" * 21 + "x"),
         Edit(path="site/x", kind="text", after=D),
         Edit(path="site/x", kind="text", after=D, before="x"),
@@ -200,6 +202,7 @@ def test_a_hostile_edit_is_named(edit: Edit) -> None:
 def test_a_good_edit_has_no_problem() -> None:
     assert edit_problem(Edit(path="site/a b/é.py", kind="text", before=D, after=D)) is None
     assert edit_problem(Edit(path="scripts/run", kind="deleted")) is None
+    assert edit_problem(Edit(path="scripts/run", kind="mode", executable=True)) is None
 
 
 # --- capture -------------------------------------------------------------------------------
@@ -525,3 +528,32 @@ def test_a_forged_note_is_not_believed(here: Here) -> None:
     for data in (b"{", b'{"edits": [{"path": "site/../x", "kind": "deleted"}], "archive": null}'):
         note.write_bytes(data)
         assert here.patched() == one
+
+
+def test_changed_modes(here: Here) -> None:
+    here.install(
+        scripts={"run": "#!/bin/sh\n"},
+        entry_points="[console_scripts]\ntool = demo:main\n",
+        modes={"demo/fast.so": 0o100755},
+    )
+    item = envs.seen(envs.look(here.env), "demo")
+    proof = here.prover().prove(item.dist)
+    assert isinstance(proof, WheelProof)
+    assert proof.executable == {"site/demo/fast.so", "scripts/run"}
+    assert patches.modes(item, proof.executable) == []
+    (here.site / "demo/fast.so").chmod(0o644)
+    (here.site / "demo/pure.py").chmod(0o755)
+    (here.env / "bin/run").chmod(0o644)
+    (here.env / "bin/tool").chmod(0o644)
+    other = envs.seen(envs.look(here.env), "demo")
+    assert other.tree != item.tree
+    found = patches.modes(other, proof.executable)
+    assert [(edit.path, edit.kind, edit.executable) for edit in found] == [
+        ("scripts/run", "mode", False),
+        ("scripts/tool", "mode", False),
+        ("site/demo/fast.so", "mode", False),
+        ("site/demo/pure.py", "mode", True),
+    ]
+    assert not patches.needs_archive(found)
+    told = [Edit(path="site/demo/pure.py", kind="file", after=D, executable=True)]
+    assert len(patches.modes(other, proof.executable, told)) == 3

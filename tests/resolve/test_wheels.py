@@ -332,3 +332,18 @@ def test_a_defect_is_raised_and_not_hidden(directory, index, cache, monkeypatch)
     monkeypatch.setattr(wheels, "installed", broken)
     with pytest.raises(RuntimeError, match="a defect"):
         prove_all(many(directory, 3), index, cache)
+
+
+def test_a_remembered_proof_and_record_know_the_modes(directory, server, index, cache):
+    """Neither memory reads the directory of the wheel again."""
+    wheel = make_wheel(
+        directory, "demo", "1.0", {"demo/a.py": "a\n"}, modes={"demo/a.py": 0o100755}
+    )
+    first = proved(prove(install(wheel), index, cache))
+    assert first.executable == {"site/demo/a.py"}
+    asked = len(server.requests)
+    assert proved(prove(install(wheel), index, cache)).executable == first.executable
+    assert len(server.requests) == asked
+    by_uv = proved(prove(install(wheel, installer="uv"), index, cache))
+    assert by_uv.executable == first.executable
+    assert not [path for path in server.requests[asked:] if str(path).endswith(".whl")]

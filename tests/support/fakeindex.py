@@ -44,12 +44,14 @@ def make_wheel(
     build: str | None = None,
     claims: Mapping[str, str | None] | None = None,
     metadata: str = "",
+    modes: Mapping[str, int] | None = None,
 ) -> Path:
     """A small wheel, the same bytes each time.
 
     :param tags: expanded; the file name is their compressed set.
     :param claims: member to the hash field that RECORD is to state for it instead of the
         true one; None leaves the row out.
+    :param modes: member to its mode, where that is not the usual one.
     """
     stem = f"{re.sub(r'[-.]+', '_', name)}-{version}"
     info = f"{stem}.dist-info"
@@ -69,7 +71,8 @@ def make_wheel(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, content in members.items():
             entry = zipfile.ZipInfo(member, _EPOCH)
-            entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
+            usual = 0o100755 if ".data/scripts/" in member else 0o100644
+            entry.external_attr = (modes or {}).get(member, usual) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     return path
