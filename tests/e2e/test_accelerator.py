@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from envfreeze.model.host import Accelerator
-from envfreeze.probe import accelerator, files
+from envfreeze.probe import accelerator, walk
 from envfreeze.probe.machine import Machine
 
 pytestmark = pytest.mark.network
@@ -45,7 +45,7 @@ def test_three_runtimes_side_by_side(tmp_path: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             if path.is_file():
                 path.replace(place)
-    facts = accelerator.facts(Machine(), [(str(site), files.walk(str(site))[0])])
+    facts = accelerator.facts(Machine(), [(str(site), walk.walk(str(site)).names)])
     found = msgspec.convert(facts, Accelerator)
     here = [lib for lib in found.libraries if lib.path and lib.path.startswith(str(site))]
     assert {lib.version for lib in here} == set(WHEELS.values())
