@@ -164,8 +164,8 @@ class Finder(object):
         listed = self.machine.environ.get("PYTHONPATH", "").split(os.pathsep)
         named = {os.path.abspath(path) for path in listed if path}
         for path, kind in entries:
-            if kind not in ("pth", "pythonpath"):
-                continue
+            if kind not in ("pth", "pythonpath") or not os.path.exists(path):
+                continue  # What is not there is passed over by the interpreter, too.
             if os.path.isfile(path):
                 if not self._is_own(os.path.realpath(path)):
                     self.machine.find(

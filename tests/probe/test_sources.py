@@ -232,7 +232,9 @@ def test_pythonpath_and_a_plain_pth_file(env: Environment, tmp_path: Path) -> No
         (tmp_path / name / "lib" / f"{name}.py").write_text("")
     (env.site / "mine.pth").write_text(f"# mine\n\n{tmp_path}/one/lib\n/nowhere/at/all\n")
     env.environ["PYTHONPATH"] = f"{tmp_path}/two/lib:/nowhere"
-    first, second = env.snapshot().sources
+    snapshot = env.snapshot()
+    first, second = snapshot.sources
+    assert snapshot.findings == []
     assert [source.key for source in (first, second)] == ["lib", "lib-2"]
     assert (first.root, first.via) == (f"{tmp_path}/one/lib", [f"{env.site}/mine.pth"])
     assert (second.root, second.via) == (f"{tmp_path}/two/lib", ["PYTHONPATH"])
