@@ -17,6 +17,7 @@ settings.register_profile("envfreeze", deadline=None, suppress_health_check=[Hea
 settings.load_profile("envfreeze")
 
 
+@pytest.hookimpl(tryfirst=True)  # Before xdist reads the groups.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need an engine stay in one process, so that one engine is started and each image
     is built once; so do those of one file of e2e/, for what they share. They begin first."""
