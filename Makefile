@@ -73,7 +73,7 @@ demo: $(VENV)/.installed ## capture this machine's own Python, rebuild it under 
 	@BIN=$(BIN) PYTHON="$(PYTHON)" sh -eu -c "$$DEMO"
 
 test: $(VENV)/.groups engine ## the whole suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.groups ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ It stands here and not in e2e/: the process that prints does not collect the tes
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +18,25 @@ settings.register_profile("envfreeze", deadline=None, suppress_health_check=[Hea
 settings.load_profile("envfreeze")
 
 
-@pytest.hookimpl(tryfirst=True)  # Before xdist reads the groups.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+ENGINE = frozenset({"test_docker", "test_docker_e2e", "test_oci", "test_podman", "test_push"})
+"""Files whose tests need an engine, and an image that takes minutes to build."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests that need an engine stay in one process, so that one engine is started and each image
-    is built once; so do those of one file of e2e/, for what they share. They begin first."""
-    for item in items:
-        if item.get_closest_marker("docker") is not None:
-            item.add_marker(pytest.mark.xdist_group("docker"))
-        elif item.path.parent.name == "e2e":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    is built once; so do those of one file of e2e/, for what they share. They begin first, and the
+    others go to whoever is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            if path.stem in ENGINE:
+                return "engine"
+            return str(path) if path.parent.name == "e2e" else nodeid
+
+    return Together(config, log) if config.getvalue("dist") == "load" else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
