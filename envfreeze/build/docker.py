@@ -40,13 +40,7 @@ def prepare(lock: Lock, options: DockerOptions, inputs: Inputs, dest: Path) -> P
     """
     texts = dockerfile.render(lock, options)
     with whole_directory(dest) as directory:
-        for name, text in texts.items():
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8", newline="\n")
-        for name, sha256 in _binaries(lock).items():
-            copy_checked(inputs.files, sha256, directory / name)
-        shutil.copyfile(inputs.lock_path, directory / dockerfile.LOCK)
+        fill(directory, texts, _binaries(lock), inputs)
         if hash_file(directory / dockerfile.LOCK)[0] != options.lock_sha256:
             raise ArtifactError(
                 f"{inputs.lock_path} changed while it was built from", hint="Run it again."
@@ -54,6 +48,22 @@ def prepare(lock: Lock, options: DockerOptions, inputs: Inputs, dest: Path) -> P
         inputs.place(directory / dockerfile.PACKAGES)
         _finish_sums(directory)
     return dest
+
+
+def fill(
+    directory: Path, texts: Mapping[str, str], binaries: Mapping[str, str], inputs: Inputs
+) -> None:
+    """Write *texts* by their paths below *directory*, *binaries* (path to sha256), and the lock.
+
+    :raises ArtifactError: a file is missing, or has other bytes than its digest says.
+    """
+    for name, text in texts.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8", newline="\n")
+    for name, sha256 in binaries.items():
+        copy_checked(inputs.files, sha256, directory / name)
+    shutil.copyfile(inputs.lock_path, directory / dockerfile.LOCK)
 
 
 def build_image(

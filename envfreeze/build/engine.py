@@ -383,28 +383,21 @@ class Engine:
         :raises EngineError: the step failed; the message ends with what it said last.
         """
         what = f"cannot prepare {step.image}"
-        with self._errors(what, hint=""):
-            container = self._api.create_container(
-                step.image,
-                command=["-c", step.command],
-                entrypoint=["/bin/sh"],
-                user="0:0",
-                environment=dict(step.environment),
-                network_disabled=True,
-                host_config=self._api.create_host_config(network_mode="none"),
-            )["Id"]
-            image = ""
+        argv = ["/bin/sh", "-c", step.command]
+        with (
+            self.created(
+                step.image, argv, step.environment, writable=True, user="0:0"
+            ) as container,
+            self._errors(what, hint=""),
+        ):
+            began = _seconds(self._api.inspect_container(container)["Created"])
+            self._api.put_archive(container, "/", _Chunks(files))
+            self._follow(container, what, on_line)
+            image = str(self._api.commit(container)["Id"])
             try:
-                began = _seconds(self._api.inspect_container(container)["Created"])
-                self._api.put_archive(container, "/", _Chunks(files))
-                self._follow(container, what, on_line)
-                image = str(self._api.commit(container)["Id"])
                 self.save(image, out)
             finally:
-                with contextlib.suppress(Exception):
-                    self._api.remove_container(container, force=True, v=True)
-                if image:
-                    self.remove(image)
+                self.remove(image)
         return began
 
     def _follow(self, container: str, what: str, on_line: OnLine) -> None:
@@ -534,6 +527,11 @@ class Engine:
                 raise  # It is this machine's disk that is full: an image was being saved to it.
             said = f"{what} on the engine at {self.host}: {error}"
             raise EngineError(said, hint=hint) from error
+
+
+def has_no_such_program(error: EngineError) -> bool:
+    """Whether a container did not start since what it was to run is not in the image."""
+    return "no such file" in str(error) or "not found" in str(error)
 
 
 def public_registry() -> tuple[str, str]:

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from envfreeze.errors import ArtifactError
-from envfreeze.resolve.ociimage import CONFIG, LAYER, MANIFEST, Blob, Descriptor
+from envfreeze.resolve.ociimage import CONFIG, INDEX, LAYER, MANIFEST, Blob, Descriptor
 from envfreeze.store import CHUNK, atomic_file
 
-_INDEX = "application/vnd.oci.image.index.v1+json"
 _REF = "org.opencontainers.image.ref.name"
 
 
@@ -111,7 +110,7 @@ def _index(content: Content, manifest: bytes) -> dict[str, Any]:
     config = content.config
     own = {key: config[key] for key in ("architecture", "os", "variant") if config.get(key)}
     entry = {**_entry(MANIFEST, manifest), "platform": own, "annotations": {_REF: content.tag}}
-    return {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
+    return {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
 
 
 def _docker(tag: str, config: bytes, layers: Sequence[Descriptor]) -> list[dict[str, Any]]:

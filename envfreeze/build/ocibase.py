@@ -10,7 +10,6 @@ Source: the OCI image specification 1.1, ``layer.md``, for whiteouts.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import posixpath
 import tarfile
@@ -24,7 +23,7 @@ from envfreeze.build import place
 from envfreeze.build.tree import EPOCH
 from envfreeze.errors import ArtifactError, LockError
 from envfreeze.resolve import tars
-from envfreeze.resolve.ociimage import Blob, Image
+from envfreeze.resolve.ociimage import Blob, Image, plain
 from envfreeze.store import Cache
 
 _KIND = "base-trees"
@@ -205,7 +204,7 @@ def _lay(tree: BaseTree, blob: Blob, diff_id: str) -> None:
     what = f"the base image's layer {blob.descriptor.digest}"
     try:
         with blob.open() as packed:
-            stream = _plain(packed, blob.descriptor.media_type)
+            stream = plain(packed, blob.descriptor.media_type)
             hashing = _Hashing(stream)
             above = _Above(tree)
             for member, content in tars.members(cast("IO[bytes]", hashing)):
@@ -216,12 +215,6 @@ def _lay(tree: BaseTree, blob: Blob, diff_id: str) -> None:
         raise ArtifactError(f"{what} cannot be read: {error}") from error
     if f"sha256:{hashing.digest.hexdigest()}" != diff_id:
         raise ArtifactError(f"{what} does not unpack to what its configuration names")
-
-
-def _plain(packed: IO[bytes], media_type: str) -> IO[bytes]:
-    if media_type.endswith("+gzip"):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=packed))
-    return packed
 
 
 class _Above:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from envfreeze.build import place, tree
-from envfreeze.build.docker import Inputs, copy_checked, whole_directory
+from envfreeze.build import tree
+from envfreeze.build.docker import Inputs, fill, whole_directory
 from envfreeze.errors import ArtifactError
 from envfreeze.model.lock import Artifact, Lock
 from envfreeze.progress import Progress
 from envfreeze.render import dockerfile, portable
 from envfreeze.render.dockerfile import DockerOptions
-from envfreeze.store import disk_errors, hash_file
+from envfreeze.store import hash_file
 
 
 def wanted(lock: Lock) -> Iterator[Artifact]:
@@ -39,13 +38,7 @@ def prepare(lock: Lock, options: DockerOptions, inputs: Inputs, dest: Path) -> P
     """
     texts = portable.render(lock, options)
     with whole_directory(dest) as directory:
-        for name, text in texts.items():
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8", newline="\n")
-        for name, sha256 in _binaries(lock).items():
-            copy_checked(inputs.files, sha256, directory / name)
-        shutil.copyfile(inputs.lock_path, directory / dockerfile.LOCK)
+        fill(directory, texts, _binaries(lock), inputs)
         if hash_file(directory / dockerfile.LOCK)[0] != options.lock_sha256:
             raise ArtifactError(
                 f"{inputs.lock_path} changed while it was exported", hint="Run it again."
@@ -71,19 +64,5 @@ def write_environment(
     lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progress
 ) -> None:
     """Write what pip does not bring to the tar *path*, relative to ``/``."""
-    made = tree.Tree(lock, artifacts)
     plain = {id(package) for package in portable.by_pip(lock)}
-    others = [package for package in made.packages if id(package) not in plain]
-    with (
-        disk_errors(path),
-        path.open("wb") as file,
-        place.TarSink(file, made.own, tree.EPOCH) as sink,
-    ):
-        made.put_venv(sink)
-        with progress.task("place", len(others)) as advance:
-            for package in others:
-                made.put_package(package, sink)
-                advance(1)
-        made.put_unowned(sink)
-        made.put_sources(sink)
-        made.put_system(sink)
+    tree.write(lock, artifacts, path, progress, lambda package: id(package) not in plain)

@@ -5,22 +5,21 @@ The image's label names the digest of its lock; nothing with another digest is t
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from envfreeze.build.oci import LOCK_PATH
-from envfreeze.build.push import ARTIFACT, INDEX, LOCK, referrers_tag
+from envfreeze.build.push import ARTIFACT, LOCK, referrers_tag
 from envfreeze.errors import ArtifactError
+from envfreeze.render.dockerfile import LOCK_LABEL
 from envfreeze.resolve import ociimage, tars
-from envfreeze.resolve.ociimage import DIGEST, Descriptor
+from envfreeze.resolve.ociimage import DIGEST, INDEX, Descriptor
 from envfreeze.resolve.registry import Asked, Store
 from envfreeze.store import Cache
 
-LABEL = "io.envfreeze.lock-sha256"
 _LIMIT = 256 << 20
 """Bytes that a lock may have."""
 _MOST = 64
@@ -115,10 +114,10 @@ class Puller:
 def _named(config: Mapping[str, Any], what: str) -> str:
     own = config.get("config")
     labels = own.get("Labels") if isinstance(own, dict) else None
-    found = labels.get(LABEL) if isinstance(labels, dict) else None
+    found = labels.get(LOCK_LABEL) if isinstance(labels, dict) else None
     if not isinstance(found, str) or not DIGEST.fullmatch(f"sha256:{found}"):
         raise ArtifactError(
-            f"{what}: the image has no label {LABEL}",
+            f"{what}: the image has no label {LOCK_LABEL}",
             hint="Only images that envfreeze built name their lock.",
         )
     return found
@@ -135,9 +134,7 @@ def _member(store: Store, layer: Descriptor) -> bytes | None:
     """The lock in a layer; None: it has none."""
     try:
         with store.blob(layer).open() as file:
-            packed = layer.media_type.endswith("+gzip")
-            plain = cast("IO[bytes]", gzip.open(file) if packed else file)  # noqa: SIM115
-            for member, content in tars.members(plain):
+            for member, content in tars.members(ociimage.plain(file, layer.media_type)):
                 name = "/" + member.name.removeprefix("./").lstrip("/")
                 if name == LOCK_PATH and content is not None and member.size <= _LIMIT:
                     return tars.read(content, _LIMIT)

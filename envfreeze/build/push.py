@@ -23,7 +23,7 @@ from envfreeze.errors import ArtifactError, IndexUnavailableError
 from envfreeze.model.lock import Artifact, Lock, artifacts
 from envfreeze.progress import Advance, Progress
 from envfreeze.resolve import ociimage
-from envfreeze.resolve.ociimage import MANIFEST, Blob, Descriptor
+from envfreeze.resolve.ociimage import INDEX, MANIFEST, Blob, Descriptor
 from envfreeze.resolve.registry import Asked
 from envfreeze.store import CHUNK, hash_file, open_artifact
 
@@ -31,7 +31,6 @@ ARTIFACT = "application/vnd.envfreeze.lock.v1"
 """The type of the artifact, and the start of what its parts are."""
 LOCK = f"{ARTIFACT}+toml"
 PACKED = "application/vnd.envfreeze.packed.v1"
-INDEX = "application/vnd.oci.image.index.v1+json"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _TITLE = "org.opencontainers.image.title"
 _THERE = {200, 301, 302, 303, 307, 308}

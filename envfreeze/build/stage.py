@@ -26,7 +26,7 @@ from envfreeze.build.ocilayers import Layer, Maker, Part
 from envfreeze.errors import ArtifactError, EngineError
 from envfreeze.model.lock import Lock
 from envfreeze.render import dockerfile, imageconfig
-from envfreeze.resolve import tars
+from envfreeze.resolve import ociimage, tars
 from envfreeze.resolve.ociimage import Image, Platform, of_docker_save
 from envfreeze.store import CHUNK, Cache, disk_errors
 
@@ -161,11 +161,10 @@ class _Stage:
 
     def _files(self) -> Iterator[bytes]:
         """A tar for ``/``: what the steps need, and files that no package owns."""
-        files = dict(self._texts)
         debs = dockerfile.deb_files(self._wanted.lock)
         with tempfile.TemporaryFile(dir=self._wanted.scratch) as packed:
             with place.TarSink(packed, "/", tree.EPOCH, self._below) as sink:
-                for name, text in sorted(files.items()):
+                for name, text in sorted(self._texts.items()):
                     path = f"/{_PLACE}/{posixpath.basename(name)}"
                     sink.put(path, io.BytesIO(text.encode()), executable=False)
                 for name, sha256 in sorted(debs.items()):
@@ -214,29 +213,23 @@ class _Changes:
     def put(self, sink: place.TarSink, below: BaseTree) -> None:
         """Write them; of several names of one file the first as the file."""
         first: dict[str, str] = {}
-        with self._path.open("rb") as file:
-            for path, member in self._members.items():
-                directory, _, name = path.rpartition("/")
-                if name == ".wh..wh..opq":
-                    for gone in _children(below, directory):
-                        if gone not in self._members:
-                            sink.delete(gone)
-                elif name.startswith(".wh."):
-                    sink.delete(f"{directory}/{name.removeprefix('.wh.')}")
-                elif member.isdir():
-                    if path in self._changed:  # Others come with what lies in them.
-                        sink.directory(path)
-                else:
-                    self._one(sink, path, member, (first, file))
+        for path, member in self._members.items():
+            directory, _, name = path.rpartition("/")
+            if name == ".wh..wh..opq":
+                for gone in _children(below, directory):
+                    if gone not in self._members:
+                        sink.delete(gone)
+            elif name.startswith(".wh."):
+                sink.delete(f"{directory}/{name.removeprefix('.wh.')}")
+            elif member.isdir():
+                if path in self._changed:  # Others come with what lies in them.
+                    sink.directory(path)
+            else:
+                self._one(sink, path, member, first)
 
     def _one(
-        self,
-        sink: place.TarSink,
-        path: str,
-        member: tarfile.TarInfo,
-        seen: tuple[dict[str, str], IO[bytes]],
+        self, sink: place.TarSink, path: str, member: tarfile.TarInfo, first: dict[str, str]
     ) -> None:
-        first, file = seen
         own = posixpath.normpath("/" + member.linkname) if member.islnk() else path
         content = self._members.get(own, member)
         made = _plain(path, content, self._began)
@@ -250,19 +243,8 @@ class _Changes:
         if not content.isreg():
             sink.add(made, None)
             return
-        file.seek(content.offset_data)
-        sink.add(made, cast("IO[bytes]", io.BytesIO(b"") if not made.size else _Part(file, made)))
-
-
-class _Part:
-    def __init__(self, file: IO[bytes], member: tarfile.TarInfo) -> None:
-        self._file = file
-        self._left = member.size
-
-    def read(self, size: int) -> bytes:
-        data = self._file.read(min(size, self._left))
-        self._left -= len(data)
-        return data
+        with ociimage.part(self._path, content.offset_data, made.size) as data:
+            sink.add(made, data)
 
 
 def _is_dropped(path: str) -> bool:

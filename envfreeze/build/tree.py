@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +27,17 @@ EPOCH = 315_532_800
 SYSTEM_PREFIXES = frozenset({"/", "/usr", "/usr/local"})
 
 
-def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progress) -> None:
+def write(
+    lock: Lock,
+    artifacts: Mapping[str, Path],
+    path: Path,
+    progress: Progress,
+    wanted: Callable[[Package], bool] = lambda _package: True,
+) -> None:
     """Write the environment of *lock* to the tar *path*.
 
     :param artifacts: sha256 to a file with these bytes.
+    :param wanted: which distributions; everything else is written in any case.
     :raises LockError: a path in the lock that has no place in an image.
     """
     tree = Tree(lock, artifacts)
@@ -40,8 +47,9 @@ def write(lock: Lock, artifacts: Mapping[str, Path], path: Path, progress: Progr
         place.TarSink(file, tree.own, EPOCH) as sink,
     ):
         tree.put_venv(sink)
-        with progress.task("place", len(tree.packages)) as advance:
-            for package in tree.packages:
+        packages = [package for package in tree.packages if wanted(package)]
+        with progress.task("place", len(packages)) as advance:
+            for package in packages:
                 tree.put_package(package, sink)
                 advance(1)
         tree.put_unowned(sink)

@@ -10,6 +10,7 @@ import msgspec
 
 from envfreeze.cli.words import plural, size
 from envfreeze.diff.report import line
+from envfreeze.model import printed
 
 if TYPE_CHECKING:
     from envfreeze.workflow import CacheVerified, Prunable, Pruned
@@ -47,7 +48,7 @@ class PruneReport(msgspec.Struct, kw_only=True):
 
 
 def _json(report: msgspec.Struct) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def _text(path: Path) -> str:

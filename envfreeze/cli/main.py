@@ -477,10 +477,9 @@ def show(lock: LockPath, json: Json = False) -> None:
 
     found = workflow.load(lock)
     if json:
-        import msgspec
+        from envfreeze.model import printed
 
-        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
-        typer.echo(text, nl=False)
+        typer.echo(printed.as_json(found), nl=False)
     else:
         width = min(110, shutil.get_terminal_size((100, 24)).columns)
         typer.echo(page.page(found, str(lock), width=width), nl=False)

@@ -11,6 +11,7 @@ import msgspec
 
 from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
+from envfreeze.model import printed
 from envfreeze.model.lock import BaseImage, Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
@@ -248,7 +249,7 @@ def capture_json(captured: Captured, output: Path) -> bytes:
         packed_bytes=captured.packed_bytes,
         problems=captured.problems,
     )
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def base_text(base: Base) -> str:
@@ -292,7 +293,7 @@ def pulled_json(pulled: Pulled, output: Path) -> bytes:
         packed=pulled.packed,
         missing=list(pulled.missing),
     )
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def pulled_text(pulled: Pulled, output: Path) -> str:
@@ -341,7 +342,7 @@ def archived_json(archived: Archived) -> bytes:
         verified=verified,
         pushed=None if pushed is None else pushed.reference,
     )
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def archived_text(archived: Archived) -> str:

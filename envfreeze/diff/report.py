@@ -6,6 +6,7 @@ import msgspec
 
 from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference
 from envfreeze.errors import printable
+from envfreeze.model import printed
 
 SHOWN = 20
 """Lines of one layer before the rest is counted."""
@@ -56,7 +57,7 @@ def as_json(difference: Difference) -> bytes:
         after=_utf8(difference.after),
         changes=difference.changes,
     )
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def as_text(difference: Difference, *, limit: int = SHOWN) -> str:

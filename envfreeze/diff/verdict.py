@@ -9,6 +9,7 @@ import msgspec
 
 from envfreeze.diff.compare import Change, Difference
 from envfreeze.diff.report import line
+from envfreeze.model import printed
 from envfreeze.model.lock import Lock
 
 Word = Literal["equal", "differs", "not compared"]
@@ -163,7 +164,7 @@ def as_report(lock: Lock, lock_sha256: str, difference: Difference, found: list[
         layers=found,
         changes=difference.changes,
     )
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def _utf8(text: str) -> str:

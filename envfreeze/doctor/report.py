@@ -8,6 +8,7 @@ import msgspec
 
 from envfreeze.doctor.facts import VERDICTS, Check
 from envfreeze.errors import printable
+from envfreeze.model import printed
 
 
 class JsonReport(msgspec.Struct, kw_only=True):
@@ -27,7 +28,7 @@ def runs(checks: list[Check]) -> bool:
 def as_json(checks: list[Check], subject: str) -> bytes:
     safe = [_safe(check) for check in checks]
     report = JsonReport(schema=1, subject=_utf8(subject), runs=runs(checks), checks=safe)
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return printed.as_json(report)
 
 
 def _safe(check: Check) -> Check:

@@ -30,6 +30,8 @@ from envfreeze.render.templates import template_path, template_text
 INTERPRETER = "interpreter.tar.gz"
 PACKAGES = "packages.tar"
 LOCK = "env.lock"
+LOCK_LABEL = "io.envfreeze.lock-sha256"
+"""The label by which an image names the digest of its lock."""
 REMOVED = "removed.txt"
 """What the base image has and the environment had not, each path with a NUL behind it."""
 
@@ -158,7 +160,7 @@ def labels(lock: Lock, base: tuple[str, str], lock_sha256: str) -> dict[str, str
         **told,
         "org.opencontainers.image.base.digest": digest,
         "io.envfreeze.id": _hex(lock.machine.id, "the environment's id"),
-        "io.envfreeze.lock-sha256": _hex(lock_sha256, "the lock's digest"),
+        LOCK_LABEL: _hex(lock_sha256, "the lock's digest"),
     }
 
 

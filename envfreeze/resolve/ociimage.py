@@ -7,6 +7,7 @@ docker's image manifest 2.2, which differs in the media types alone.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -25,8 +26,9 @@ from envfreeze.resolve import tars
 Platform = tuple[str, str]
 """Architecture and variant, as Go calls them."""
 
+INDEX = "application/vnd.oci.image.index.v1+json"
 INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
+    INDEX,
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -71,9 +73,23 @@ class Blob:
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Its bytes, which nobody has checked yet."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            yield cast("IO[bytes]", _Part(file, self.descriptor.size))
+        with part(self.path, self.offset, self.descriptor.size) as file:
+            yield file
+
+
+def plain(packed: IO[bytes], media_type: str) -> IO[bytes]:
+    """A layer's bytes unpacked."""
+    if media_type.endswith("+gzip"):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=packed))
+    return packed
+
+
+@contextlib.contextmanager
+def part(path: Path, offset: int, size: int) -> Iterator[IO[bytes]]:
+    """*size* bytes of the file *path*, from *offset* on."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        yield cast("IO[bytes]", _Part(file, size))
 
 
 class _Part:

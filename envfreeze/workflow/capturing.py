@@ -131,18 +131,7 @@ def _capture(
         frozen = _freeze(observation.snapshot, options, sidecar, context)
         frozen = replace(frozen, below=observation.below_digest)
         earlier.remember(observation.fingerprint, frozen)
-    if options.strict and not frozen.lock.machine.hermetic:
-        raise _not_hermetic(frozen.lock)
-    packed = _write(frozen.lock, output, sidecar, context, rehash=options.rehash)
-    return Captured(
-        lock=frozen.lock,
-        target=found,
-        found=frozen.found,
-        counts=frozen.counts,
-        problems=frozen.problems,
-        packed_bytes=packed,
-        left_out=tuple(left_out),
-    )
+    return _written(found, frozen, left_out, options, sidecar, context)
 
 
 def _capture_inside(
@@ -163,12 +152,25 @@ def _capture_inside(
             base = None if options.pack_base else found.base(root)
             there = _There(root=root, environ=found.environ, base=base)
             frozen = _freeze(snapshot, options, sidecar, context, there)
+    own = local.LocalTarget(python=found.python, described=target, own=False)
+    return _written(own, frozen, left_out, options, sidecar, context)
+
+
+def _written(
+    target: local.LocalTarget,
+    frozen: Frozen,
+    left_out: list[str],
+    options: CaptureOptions,
+    sidecar: Sidecar,
+    context: Context,
+) -> Captured:
+    """Write the lock, unless it has to be hermetic and is not."""
     if options.strict and not frozen.lock.machine.hermetic:
         raise _not_hermetic(frozen.lock)
-    packed = _write(frozen.lock, output, sidecar, context, rehash=options.rehash)
+    packed = _write(frozen.lock, sidecar, context, rehash=options.rehash)
     return Captured(
         lock=frozen.lock,
-        target=local.LocalTarget(python=found.python, described=target, own=False),
+        target=target,
         found=frozen.found,
         counts=frozen.counts,
         problems=frozen.problems,
@@ -284,7 +286,8 @@ def _check_output(output: Path, options: CaptureOptions) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _write(lock: Lock, output: Path, sidecar: Sidecar, context: Context, *, rehash: bool) -> int:
+def _write(lock: Lock, sidecar: Sidecar, context: Context, *, rehash: bool) -> int:
+    output = sidecar.lock_path
     if output == STDOUT:
         return 0  # The caller prints it.
     data = locks.dumps(lock).encode("utf-8")

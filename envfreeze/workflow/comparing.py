@@ -241,6 +241,7 @@ def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
 
     :param python: where its interpreter should be; else the one on its PATH is asked.
     """
+    from envfreeze.build.engine import has_no_such_program
     from envfreeze.targets.bundle import Question
 
     question = Question()
@@ -248,7 +249,7 @@ def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
         try:
             output = engine.run_probe(image, question.argv(candidate), user=ROOT)
         except EngineError as error:
-            if "no such file" not in str(error) and "not found" not in str(error):
+            if not has_no_such_program(error):
                 raise
             continue
         return question.answer(output, f"image:{image}").snapshot

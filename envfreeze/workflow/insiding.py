@@ -74,6 +74,8 @@ def _ask(lock: Lock, engine: Engine, image: str, request: dict[str, object]) -> 
 
     :raises TargetError: what it answers is none.
     """
+    from envfreeze.build.engine import has_no_such_program
+
     marker = f"envfreeze-{secrets.token_hex(16)}"
     program = resources.files("envfreeze.probe").joinpath("inside.py").read_text("utf-8")
     python = lock.machine.interpreter.facts.executable
@@ -83,7 +85,7 @@ def _ask(lock: Lock, engine: Engine, image: str, request: dict[str, object]) -> 
     try:
         output = engine.run_probe(image, argv, files, user=ROOT)
     except EngineError as error:
-        if "no such file" in str(error) or "not found" in str(error):
+        if has_no_such_program(error):
             return None
         raise
     answer = output.partition(marker.encode())[2]

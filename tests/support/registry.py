@@ -8,6 +8,7 @@ import hashlib
 import json
 import threading
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -105,8 +106,41 @@ def _put(host: str, repository: str, name: str, content: bytes, kind: str) -> No
 # --- one of our own -----------------------------------------------------------------------
 
 
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def say(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Served:
+    """On the loopback interface, for as long as the block runs."""
+
+    def _serve(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+
 @dataclass
-class FakeRegistry:
+class FakeRegistry(_Served):
     """Serves one document under every name. Use it as a context manager."""
 
     body: bytes
@@ -129,36 +163,16 @@ class FakeRegistry:
     def __enter__(self) -> FakeRegistry:
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(_Handler):
             def do_GET(self) -> None:
                 outer.seen.append((self.path, self.headers.get("Authorization", "")))
                 status, headers, body = outer.answer(
                     self.path, self.headers.get("Authorization", "")
                 )
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.say(status, headers, body)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._serve(Handler)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
 
     def answer(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
         parts = urlsplit(path)
@@ -199,7 +213,7 @@ def _basic(login: tuple[str, str]) -> str:
 
 
 @dataclass
-class Shelf:
+class Shelf(_Served):
     """A registry that can be pushed to. Use it as a context manager.
 
     :param referrers: whether it knows the referrers API.
@@ -221,9 +235,7 @@ class Shelf:
     def __enter__(self) -> Shelf:
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(_Handler):
             def _do(self) -> None:
                 outer.seen.append(f"{self.command} {self.path}")
                 if outer.broken and self.command == "PUT":
@@ -233,31 +245,12 @@ class Shelf:
                     return
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 status, headers, said = outer.answer(self, body)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(said)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(said)
+                self.say(status, headers, said)
 
             do_GET = do_HEAD = do_POST = do_PUT = _do  # noqa: N815 - what http.server calls
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._serve(Handler)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
 
     def writes(self) -> list[str]:
         return [one for one in self.seen if one.startswith(("POST", "PUT"))]
