@@ -24,7 +24,7 @@ from envfreeze.build.place import TarSink
 from envfreeze.errors import ArtifactError, EnvfreezeError
 from envfreeze.model.lock import Package
 from envfreeze.progress import Advance
-from envfreeze.store import Cache, hash_file
+from envfreeze.store import Cache
 
 LARGE = 8 << 20
 """Bytes of a wheel that has a layer of its own."""
@@ -151,11 +151,9 @@ class Maker:
             return None
         with contextlib.suppress(msgspec.MsgspecError):
             note = msgspec.json.decode(data, type=Note)
-            path = self._cache.find(note.digest, note.size)
+            path = self._cache.find_whole(note.digest, note.size)
             if path is not None:
-                if hash_file(path)[0] == note.digest:
-                    return Layer(title=part.title, note=note, path=path)
-                self._cache.discard(note.digest)
+                return Layer(title=part.title, note=note, path=path)
         return None
 
     def _make(self, part: Part) -> Layer:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from envfreeze.cli.words import plural, size
 from envfreeze.diff.report import line
 from envfreeze.model import printed
+from envfreeze.model.words import plural, size
 
 if TYPE_CHECKING:
     from envfreeze.workflow import CacheVerified, Prunable, Pruned

@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
 from envfreeze.model.host import Accelerator, Gpu, Host, Library, Limits, Numerics, Platform
 from envfreeze.model.lock import InterpreterLayer, Lock, Machine, SystemLayer, artifacts
+from envfreeze.model.words import plural, size
 
 WIDTH = 14
 """Of the column of labels."""

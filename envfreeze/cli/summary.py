@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from envfreeze.cli.words import plural, size
 from envfreeze.errors import printable
 from envfreeze.model import printed
 from envfreeze.model.lock import BaseImage, Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
+from envfreeze.model.words import plural, size
 
 if TYPE_CHECKING:
     from envfreeze.workflow import Archived, Base, Built, Captured, Pulled, Pushed

@@ -11,6 +11,7 @@ from envfreeze.diff.compare import Change, Difference
 from envfreeze.diff.report import line
 from envfreeze.model import printed
 from envfreeze.model.lock import Lock
+from envfreeze.model.words import plural
 
 Word = Literal["equal", "differs", "not compared"]
 
@@ -69,36 +70,32 @@ def verdicts(
 
 def _wording(lock: Lock, counts: Counts) -> Iterable[tuple[str, tuple[str, int]]]:
     machine = lock.machine
-    own = "" if counts.own is None else f", {_plural(counts.own, 'file')}"
+    own = "" if counts.own is None else f", {plural(counts.own, 'file')}"
     yield "interpreter", (f"implementation, version, ABI, platform{own}", counts.own or 4)
     count = len(lock.packages)
-    files = _plural(counts.files, "file")
-    yield "packages", (f"{_plural(count, 'distribution')}, {files}", counts.files)
+    files = plural(counts.files, "file")
+    yield "packages", (f"{plural(count, 'distribution')}, {files}", counts.files)
     if machine.shadowed:
         yield "shadowed", _counted(len(machine.shadowed), "shadowed distribution")
     loose = sum(len(site.files) for site in machine.loose)
     if loose:
-        yield "files", (f"{_plural(loose, 'file')} that no package owns", loose)
+        yield "files", (f"{plural(loose, 'file')} that no package owns", loose)
     trees = sum(source.digest is not None for source in machine.sources)
     if trees:
         yield "sources", _counted(trees, "source tree")
     needed = len(machine.system.packages)
     if needed:
-        more = f", {_plural(counts.unowned, 'file')} that none owns" if counts.unowned else ""
-        yield "system", (f"versions of {_plural(needed, 'system package')}{more}", needed)
+        more = f", {plural(counts.unowned, 'file')} that none owns" if counts.unowned else ""
+        yield "system", (f"versions of {plural(needed, 'system package')}{more}", needed)
     elif counts.unowned:
-        yield "system", (f"{_plural(counts.unowned, 'file')} of the system", counts.unowned)
+        yield "system", (f"{plural(counts.unowned, 'file')} of the system", counts.unowned)
     if counts.variables is not None:
         more = ", python on PATH, a start as its user" if counts.started else ""
-        yield "environment", (f"{_plural(counts.variables, 'variable')}{more}", counts.variables)
+        yield "environment", (f"{plural(counts.variables, 'variable')}{more}", counts.variables)
 
 
 def _counted(count: int, word: str) -> tuple[str, int]:
-    return _plural(count, word), count
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return plural(count, word), count
 
 
 def _row(layer: str, what: tuple[str, int], difference: Difference) -> Verdict:
@@ -129,7 +126,7 @@ def _patches(lock: Lock, difference: Difference) -> list[Verdict]:
     return [
         Verdict(
             layer="patches",
-            compared=_plural(count, "edited file"),
+            compared=plural(count, "edited file"),
             count=count,
             verdict="differs" if wrong else "equal",
             differences=len(wrong),

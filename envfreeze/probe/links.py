@@ -5,6 +5,7 @@ What lies there comes back only where a distribution, a site directory or ``bin`
 
 import os
 
+from .roots import is_below
 from .scripts import is_made_with_venv
 
 _KIND = "link-unkept"
@@ -62,7 +63,7 @@ class Links(object):
 
     def _will_be_there(self, target):
         for site in self.sites:
-            if site["kind"] != "scripts" and _is_below(target, os.path.realpath(site["path"])):
+            if site["kind"] != "scripts" and is_below(target, os.path.realpath(site["path"])):
                 return True
         head, name = os.path.split(target)
         if head == self.real + "/bin" and is_made_with_venv(name):
@@ -91,7 +92,3 @@ def _above(path, top):
     while len(path) > len(top):
         path = os.path.dirname(path)
         yield path
-
-
-def _is_below(path, directory):
-    return (path + "/").startswith(directory + "/")

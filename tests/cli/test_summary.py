@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from envfreeze.cli import summary, words
+from envfreeze.cli import summary
 from envfreeze.diff.compare import Change, Difference
 from envfreeze.model.lock import (
     Artifact,
@@ -198,14 +198,6 @@ def test_what_was_built() -> None:
     differs = Difference(before="env.lock", after="/v", changes=[change])
     text = summary.built_text(Built(place="v", packages=2, files=0, difference=differs), "")
     assert text.splitlines()[:2] == ["  v  NOT verified", "1 difference: env.lock -> /v"]
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1 MB"), (5_600_000_000, "5.6 GB")],
-)
-def test_sizes(count: int, text: str) -> None:
-    assert words.size(count) == text
 
 
 def test_names_of_interpreters() -> None:
