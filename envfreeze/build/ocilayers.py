@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ BUCKETS = 8
 _FEW = 32 << 20
 """Bytes of small wheels that are not worth being spread."""
 _KIND = "layers"
-_FORMAT = b"2"
+_FORMAT = b"3"
 """Raise it with the way that a layer is written: it is part of what a layer is known by."""
 
 
@@ -157,10 +157,10 @@ class Maker:
         return None
 
     def _make(self, part: Part) -> Layer:
-        with self._cache.writing() as blob:
-            with TarSink(_Stoppable(blob, self._stop), part.own, self._epoch, self._below) as sink:
-                part.put(sink)
-            digest, size = blob.sha256, blob.size
+        sink, digest, size = self._written(part, {})
+        if sink.repeated:
+            self._cache.discard(digest)
+            sink, digest, size = self._written(part, sink.repeated)
         note = Note(
             digest=digest,
             size=size,
@@ -174,6 +174,17 @@ class Maker:
         if path is None:
             raise ArtifactError("a layer vanished from the cache while it was used")
         return Layer(title=part.title, note=note, path=path)
+
+    def _written(self, part: Part, writes: Mapping[str, int]) -> tuple[TarSink, str, int]:
+        """The part in the cache: what it holds, its sha256 and its size.
+
+        :param writes: as :class:`TarSink`'s.
+        """
+        with self._cache.writing() as blob:
+            out = _Stoppable(blob, self._stop)
+            with TarSink(out, part.own, self._epoch, self._below, writes) as sink:
+                part.put(sink)
+            return sink, blob.sha256, blob.size
 
 
 class _Stoppable:
