@@ -104,6 +104,19 @@ def key(*values: object) -> str:
     return digest.hexdigest()
 
 
+def known(key: str, title: str, cache: Cache) -> Layer | None:
+    """The layer as it was made before, if its bytes are still those."""
+    data = cache.read_note(_KIND, key)
+    if data is None:
+        return None
+    with contextlib.suppress(msgspec.MsgspecError):
+        note = msgspec.json.decode(data, type=Note)
+        path = cache.find_whole(note.digest, note.size)
+        if path is not None:
+            return Layer(title=title, note=note, path=path)
+    return None
+
+
 class Maker:
     """Makes layers, several at a time."""
 
@@ -142,19 +155,7 @@ class Maker:
 
         :raises EnvfreezeError: it cannot be made.
         """
-        return self._known(part) or self._make(part)
-
-    def _known(self, part: Part) -> Layer | None:
-        """The layer as it was made before, if its bytes are still those."""
-        data = self._cache.read_note(_KIND, part.key)
-        if data is None:
-            return None
-        with contextlib.suppress(msgspec.MsgspecError):
-            note = msgspec.json.decode(data, type=Note)
-            path = self._cache.find_whole(note.digest, note.size)
-            if path is not None:
-                return Layer(title=part.title, note=note, path=path)
-        return None
+        return known(part.key, part.title, self._cache) or self._make(part)
 
     def _make(self, part: Part) -> Layer:
         sink, digest, size = self._written(part, {})

@@ -352,13 +352,6 @@ class _ImageJob:
         from envfreeze.build.engine import connect
         from envfreeze.build.ocidebs import NeedsEngineError
 
-        try:
-            return oci.build(plan, self.context.progress)
-        except NeedsEngineError as needed:
-            try:
-                chosen = engine or connect()
-            except EngineError as none:
-                raise UsageError(f"{needed}\n{none}", hint=needed.hint) from none
         wanted = stage.Wanted(
             lock=self.lock,
             artifacts=self.files,
@@ -367,6 +360,17 @@ class _ImageJob:
             cache=self.context.cache,
             scratch=self.scratch,
         )
+        staged = stage.known(wanted)
+        # What cannot be built without an engine is not built out of the cache either.
+        if staged is not None and (engine is not None or _engine_answers()):
+            return oci.build(replace(plan, base=staged, staged=True), self.context.progress)
+        try:
+            return oci.build(plan, self.context.progress)
+        except NeedsEngineError as needed:
+            try:
+                chosen = engine or connect()
+            except EngineError as none:
+                raise UsageError(f"{needed}\n{none}", hint=needed.hint) from none
         with self.context.progress.task("system"):
             base = stage.staged(wanted, chosen)
         return oci.build(replace(plan, base=base, staged=True), self.context.progress)
@@ -385,6 +389,16 @@ class _ImageJob:
             cache=self.context.cache,
             running=running,
         )
+
+
+def _engine_answers() -> bool:
+    from envfreeze.build.engine import connect
+
+    try:
+        connect().close()
+    except EngineError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
