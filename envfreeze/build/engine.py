@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from envfreeze.build import whereabouts
 from envfreeze.build.whereabouts import Place, Tls
 from envfreeze.errors import EngineError, UsageError, printable
+from envfreeze.resolve import dockerlogin
 
 OnLine = Callable[[str], None]
 
@@ -579,7 +580,32 @@ def _answering(place: Place) -> Engine:
     except (DockerException, RequestException, OSError) as error:
         raise _Silent(_cause(error)) from error
     api.timeout = _CALL_SECONDS
+    api._auth_configs = logins()
     return Engine(api, place.host)
+
+
+def logins() -> Any:
+    """The logins as the docker CLI finds them. docker-py gives up where a helper is not there or
+    fails, even for what needs no login, and sends a build all of them, which needs none."""
+    auth: Any = import_module("docker.auth")
+
+    class Logins(auth.AuthConfig):  # type: ignore[misc]
+        is_empty = False
+
+        def resolve_authconfig(self, registry: str | None = None) -> dict[str, str] | None:
+            public = registry in {None, "", auth.INDEX_NAME}
+            keys = [auth.INDEX_URL, auth.INDEX_NAME] if public else [str(registry)]
+            found = dockerlogin.credentials(keys, os.environ)
+            if found is None:
+                return None
+            if found[0] == dockerlogin.TOKEN_USER:
+                return {"ServerAddress": keys[0], "IdentityToken": found[1]}
+            return {"ServerAddress": keys[0], "Username": found[0], "Password": found[1]}
+
+        def get_all_credentials(self) -> dict[str, object]:
+            return {}
+
+    return Logins({})
 
 
 def _tls(files: Tls) -> Any:
