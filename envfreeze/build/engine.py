@@ -440,6 +440,12 @@ class Engine:
         with self._errors("cannot ask what the engine is"):
             return str(self._api.version().get("Arch") or "")
 
+    def info(self) -> dict[str, Any]:
+        """What the engine says of itself and of its settings."""
+        with self._errors("cannot ask how the engine is set up"):
+            found: dict[str, Any] = self._api.info()
+            return found
+
     def container(self, name: str) -> dict[str, Any] | None:
         """What the engine knows about a container; None: it has none of that name or id."""
         with self._errors(f"cannot inspect the container {name}"):
