@@ -440,6 +440,12 @@ class Engine:
         with self._errors("cannot ask what the engine is"):
             return str(self._api.version().get("Arch") or "")
 
+    @property
+    def is_podman(self) -> bool:
+        with self._errors("cannot ask what the engine is"):
+            parts = self._api.version().get("Components") or []
+        return any("podman" in str(part.get("Name", "")).lower() for part in parts)
+
     def info(self) -> dict[str, Any]:
         """What the engine says of itself and of its settings."""
         with self._errors("cannot ask how the engine is set up"):
