@@ -41,6 +41,9 @@ class ImageOptions:
     """Whom the image runs as; None: not root, where that can be."""
     push: bool = False
     """To the registry that the tag names, with the lock beside the image."""
+    interpreter: str | None = None
+    """Where it comes from: one of :data:`envfreeze.build.interpreters.WORDS`, or an archive; None:
+    as the lock says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envfreeze.diff import compare as comparing
-from envfreeze.errors import EngineError, EnvfreezeError, LockError, UsageError
+from envfreeze.errors import ArtifactError, EngineError, EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.model.onbase import off_base, on_base
@@ -22,6 +23,7 @@ from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_i
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
     from envfreeze.build.engine import Engine
+    from envfreeze.build.interpreters import Chosen
     from envfreeze.build.oci import Plan
     from envfreeze.build.ociarchive import Written
     from envfreeze.build.sync import SyncPlan
@@ -245,6 +247,45 @@ def _standing(lock: Lock, base: str) -> Lock:
     return off_base(lock)
 
 
+def _interpreted(lock: Lock, options: ImageOptions, context: Context) -> Chosen:
+    """*lock* with its interpreter from where *options* say."""
+    from envfreeze.build import interpreters
+
+    def download(url: str) -> Path:
+        key = hashlib.sha256(url.encode()).hexdigest()
+        known = context.cache.read_note("interpreters", key)
+        found = context.cache.find(known.decode("ascii", "replace")) if known else None
+        if found is not None:
+            return found
+        if options.offline:
+            raise ArtifactError(f"{url} is not in the cache, and the network is off (--offline)")
+        http = index(lock.machine.interpreter.facts, context).http
+        with context.progress.task("fetch"), context.cache.writing() as blob:
+            http.download(url, blob)
+        context.cache.write_note("interpreters", key, blob.sha256.encode())
+        found = context.cache.find(blob.sha256)
+        if found is None:
+            raise ArtifactError("the interpreter vanished from the cache while it was used")
+        return found
+
+    return interpreters.chosen(lock, options.interpreter, context.cache, download)
+
+
+def _check_interpreter(wanted: Chosen, options: ImageOptions, engine: Engine, base: str) -> None:
+    from envfreeze.build import interpreters
+
+    if options.interpreter == "base" and engine.exists(base):
+        interpreters.check_same(wanted.lock, engine, base)
+
+
+def _fetched(
+    wanted: Chosen, lock_path: Path, options: ImageOptions, context: Context
+) -> dict[str, Path]:
+    """sha256 to file of all that is placed."""
+    locked = [one for one in locks.artifacts(wanted.lock) if one.sha256 not in wanted.files]
+    return {**fetch(wanted.lock, lock_path, locked, options.offline, context), **wanted.files}
+
+
 def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
     from envfreeze.build import docker
@@ -255,8 +296,9 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
     chosen = docker_options(lock, lock_path, options, context)
-    placed = _standing(lock, chosen.base)
-    files = fetch(placed, lock_path, locks.artifacts(placed), options.offline, context)
+    wanted = _interpreted(_standing(lock, chosen.base), options, context)
+    placed = wanted.lock
+    files = _fetched(wanted, lock_path, options, context)
     return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
 
 
@@ -279,8 +321,10 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
     engine.base_by_digest(chosen.base)
-    placed = _standing(lock, chosen.base)
-    files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
+    wanted = _interpreted(_standing(lock, chosen.base), options, context)
+    placed = wanted.lock
+    _check_interpreter(wanted, options, engine, chosen.base)
+    files = _fetched(wanted, lock_path, options, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         job = _ImageJob(placed, lock_path, files, Path(scratch), context)
         with engine.tag_kept(chosen.tag):
@@ -427,6 +471,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     """
     import tempfile
 
+    from envfreeze.build import interpreters, ocibase
     from envfreeze.render.dockerfile import check_tag
 
     if options.push:
@@ -439,10 +484,13 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
-    placed = _standing(lock, base)
+    wanted = _interpreted(_standing(lock, base), options, context)
+    placed = wanted.lock
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         image = base_image(lock, base, options, Path(scratch), context)
-        files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
+        if options.interpreter == "base":
+            interpreters.check_there(placed, ocibase.look(image, context.cache), base)
+        files = _fetched(wanted, lock_path, options, context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))

@@ -9,7 +9,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from envfreeze.resolve.debfile import write_deb
 from envfreeze.store import Cache
 from envfreeze.workflow.building import _ImageJob
 from tests.support import locks, ocis
+from tests.support.machines import sealed
 
 BASE = ocis.layer(
     {
@@ -162,3 +163,61 @@ def test_without_an_engine_it_is_refused_whatever_the_cache_has(
             job.archive(plan, locks.BASE, None)
         engine: Any = StandIn()
         job.archive(plan, locks.BASE, engine)
+
+
+# --- where the interpreter comes from ------------------------------------------------------
+
+
+def without_debs(place: Path) -> Scene:
+    scene = Scene(place)
+    layer = scene.lock.machine.interpreter
+    scene.lock = sealed(locks.lock(interpreter=layer))
+    scene.path.write_text(dumps(scene.lock))
+    return scene
+
+
+def members(archive: Path) -> set[str]:
+    """Of all layers."""
+    found: set[str] = set()
+    with tarfile.open(archive) as tar:
+        manifest = json.load(cast("IO[bytes]", tar.extractfile("manifest.json")))
+        for name in manifest[0]["Layers"]:
+            with tarfile.open(fileobj=tar.extractfile(name)) as layer:
+                found |= set(layer.getnames())
+    return found
+
+
+def options(scene: Scene, **more: Any) -> workflow.ImageOptions:
+    values: dict[str, Any] = {
+        "base": f"oci:{scene.layout}",
+        "into": scene.place / "out.tar",
+        "offline": True,
+    }
+    return workflow.ImageOptions(**(values | more))
+
+
+def test_an_interpreter_out_of_an_archive(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    scene = without_debs(tmp_path)
+    patchlevel = b'#define PY_VERSION "3.11.7"'
+    entries = {
+        "python/bin/python3.11": b"\x7fELF",
+        "python/include/python3.11/patchlevel.h": patchlevel,
+    }
+    given = tmp_path / "given.tar.gz"
+    given.write_bytes(gzip.compress(ocis.layer(entries)))
+    chosen = options(scene, interpreter=str(given))
+    workflow.build_oci(scene.path, chosen, scene.context(nowhere))
+    assert "home/u/py/include/python3.11/patchlevel.h" in members(tmp_path / "out.tar")
+
+
+def test_an_interpreter_of_the_base(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    scene = without_debs(tmp_path)
+    chosen = options(scene, interpreter="base")
+    with pytest.raises(UsageError, match="has no interpreter at /home/u/py/bin"):
+        workflow.build_oci(scene.path, chosen, scene.context(nowhere))
+    python = {"home/u/py/bin/python3.11": b"\x7fELF"}
+    scene.layout = ocis.layout(tmp_path / "with", [BASE, ocis.layer(python)])
+    chosen = options(scene, interpreter="base")
+    first = workflow.build_oci(scene.path, chosen, scene.context(nowhere))
+    second = workflow.build_oci(scene.path, options(scene), scene.context(nowhere))
+    assert second.layers == first.layers + 1
