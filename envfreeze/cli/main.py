@@ -247,6 +247,13 @@ def build(
             help="docker, oci: push to the registry that --tag names, with the lock attached.",
         ),
     ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="docker, oci: place the virtual environment there; without it: where it was.",
+        ),
+    ] = None,
     interpreter: Annotated[
         str | None,
         typer.Option(
@@ -274,6 +281,7 @@ def build(
         _reject("venv", tag=tag, base=base, registry=registry, user=user, push=push or None)
         _reject("venv", render_only=render_only, template=template)
         _reject("venv, which takes --python", interpreter=interpreter)
+        _reject("venv, which takes --into", prefix=prefix)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
@@ -291,6 +299,7 @@ def build(
         user=user,
         push=push,
         interpreter=interpreter,
+        prefix=prefix,
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)

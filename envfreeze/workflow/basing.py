@@ -41,6 +41,8 @@ class ImageOptions:
     """Whom the image runs as; None: not root, where that can be."""
     push: bool = False
     """To the registry that the tag names, with the lock beside the image."""
+    prefix: str | None = None
+    """Where the environment is placed; None: where it was."""
     interpreter: str | None = None
     """Where it comes from: one of :data:`envfreeze.build.interpreters.WORDS`, or an archive; None:
     as the lock says."""

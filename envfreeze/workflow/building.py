@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from envfreeze.diff import compare as comparing
 from envfreeze.errors import ArtifactError, EngineError, EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
+from envfreeze.model.moved import moved
 from envfreeze.model.onbase import off_base, on_base
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
@@ -247,6 +250,30 @@ def _standing(lock: Lock, base: str) -> Lock:
     return off_base(lock)
 
 
+def _placed_at(lock: Lock, options: ImageOptions, context: Context) -> tuple[Lock, ImageOptions]:
+    """*lock*, its environment where *options* want it; without that wish where it is there anyway.
+    The moved lock is what is placed, and what the image is compared with."""
+    if options.prefix is None:
+        return lock, options
+    there = moved(lock, options.prefix)
+    if there is lock:
+        return lock, replace(options, prefix=None)
+    own = lock.machine.interpreter.facts.prefix
+    context.progress.note(f"placed, and verified, at {options.prefix} in place of {own}")
+    return there, options
+
+
+def _judged(lock: Lock, options: ImageOptions) -> Lock:
+    """The lock to compare with. Nothing vouches for an interpreter that somebody chose, so its own
+    files are compared like those of a packed one."""
+    if options.interpreter is None:
+        return lock
+    layer = msgspec.structs.replace(lock.machine.interpreter, origin="packed")
+    machine = msgspec.structs.replace(lock.machine, interpreter=layer)
+    tool = msgspec.structs.replace(lock.tool, envfreeze=machine)
+    return msgspec.structs.replace(lock, tool=tool)
+
+
 def _interpreted(lock: Lock, options: ImageOptions, context: Context) -> Chosen:
     """*lock* with its interpreter from where *options* say."""
     from envfreeze.build import interpreters
@@ -290,7 +317,7 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
     from envfreeze.build import docker
 
-    lock = load(lock_path)
+    lock, options = _placed_at(load(lock_path), options, context)
     check_complete(lock)
     into = options.render_only
     if into is None:
@@ -316,7 +343,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     if options.push:
         destination(options.tag)
-    lock = load(lock_path)
+    lock, options = _placed_at(load(lock_path), options, context)
     check_complete(lock)
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
@@ -326,13 +353,14 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     _check_interpreter(wanted, options, engine, chosen.base)
     files = _fetched(wanted, lock_path, options, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        job = _ImageJob(placed, lock_path, files, Path(scratch), context)
+        job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
         with engine.tag_kept(chosen.tag):
             if options.template is not None:
                 job.from_dockerfile(engine, chosen)
             else:
                 job.into_engine(engine, chosen)
-            found = verify_image(lock, lock_path, engine, chosen.tag, context, ours=True)
+            judged = _judged(lock, options)
+            found = verify_image(judged, lock_path, engine, chosen.tag, context, ours=True)
     pushed = None
     if options.push and found.difference.equal:
         pushed = push_image(lock_path, lock, engine, chosen.tag, context)
@@ -355,6 +383,8 @@ class _ImageJob:
     files: Mapping[str, Path]
     scratch: Path
     context: Context
+    prefix: str | None = None
+    """Where somebody wants the environment."""
 
     def from_dockerfile(self, engine: Engine, options: DockerOptions) -> None:
         """Let the engine build a Dockerfile."""
@@ -420,8 +450,10 @@ class _ImageJob:
         return oci.build(replace(plan, base=base, staged=True), self.context.progress)
 
     def plan(self, base: Image, tag: str, into: Path, running: Running) -> Plan:
-        from envfreeze.build import oci
+        from envfreeze.build import oci, ocibase
 
+        if self.prefix is not None:
+            ocibase.check_room(ocibase.look(base, self.context.cache), self.prefix, base.name)
         return oci.Plan(
             lock=self.lock,
             lock_path=self.lock_path,
@@ -480,7 +512,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
-    lock = load(lock_path)
+    lock, options = _placed_at(load(lock_path), options, context)
     check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
@@ -491,7 +523,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         if options.interpreter == "base":
             interpreters.check_there(placed, ocibase.look(image, context.cache), base)
         files = _fetched(wanted, lock_path, options, context)
-        job = _ImageJob(placed, lock_path, files, Path(scratch), context)
+        job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))
         written = job.archive(
@@ -522,7 +554,8 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
     with engine.tag_kept(tag):
         with context.progress.task("load"):
             engine.load(Path(str(options.into)))
-        found = verify_image(lock, lock_path, engine, tag, context, ours=True)
+        judged = _judged(lock, options)
+        found = verify_image(judged, lock_path, engine, tag, context, ours=True)
     return Built(
         place=tag,
         packages=_distributions(lock),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+import msgspec
 import pytest
 
 from envfreeze import workflow
@@ -23,7 +24,8 @@ from envfreeze.resolve import ociimage
 from envfreeze.resolve.debfile import write_deb
 from envfreeze.store import Cache
 from envfreeze.workflow.building import _ImageJob
-from tests.support import locks, ocis
+from tests.support import envs, locks, ocis
+from tests.support.fakeindex import make_wheel
 from tests.support.machines import sealed
 
 BASE = ocis.layer(
@@ -221,3 +223,73 @@ def test_an_interpreter_of_the_base(tmp_path: Path, nowhere: Mapping[str, str]) 
     first = workflow.build_oci(scene.path, chosen, scene.context(nowhere))
     second = workflow.build_oci(scene.path, options(scene), scene.context(nowhere))
     assert second.layers == first.layers + 1
+
+
+# --- where the environment comes -----------------------------------------------------------
+
+
+def with_a_script(scene: Scene) -> None:
+    code = "#!python\nprint(1)\n"
+    wheel = make_wheel(
+        scene.place / "w", "demo", "1.0", {"demo.py": "", "demo-1.0.data/scripts/demo": code}
+    )
+    artifact = scene.artifact(wheel.read_bytes())
+    package = envs.package_of(wheel)
+    artifact = msgspec.structs.replace(artifact, name=wheel.name)
+    package = msgspec.structs.replace(package, wheels=[artifact], archive=None)
+    lock = msgspec.structs.replace(scene.lock, packages=[package])
+    scene.lock = sealed(lock)
+    scene.path.write_text(dumps(scene.lock))
+
+
+def content(archive: Path, name: str) -> bytes:
+    with tarfile.open(archive) as tar:
+        manifest = json.load(cast("IO[bytes]", tar.extractfile("manifest.json")))
+        for layer in reversed(manifest[0]["Layers"]):
+            with tarfile.open(fileobj=tar.extractfile(layer)) as inner:
+                if name in inner.getnames():
+                    return cast("IO[bytes]", inner.extractfile(name)).read()
+    raise KeyError(name)
+
+
+def configuration(archive: Path) -> dict[str, Any]:
+    with tarfile.open(archive) as tar:
+        manifest = json.load(cast("IO[bytes]", tar.extractfile("manifest.json")))
+        found = json.load(cast("IO[bytes]", tar.extractfile(manifest[0]["Config"])))
+    return cast("dict[str, Any]", found["config"])
+
+
+def test_an_environment_at_another_path(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    scene = without_debs(tmp_path)
+    with_a_script(scene)
+    workflow.build_oci(scene.path, options(scene, prefix="/opt/e"), scene.context(nowhere))
+    out = tmp_path / "out.tar"
+    assert not {name for name in members(out) if name.startswith("home/u/env")}
+    assert content(out, "opt/e/pyvenv.cfg").startswith(b"home = /home/u/py/bin\n")
+    assert content(out, "opt/e/bin/demo").startswith(b"#!/opt/e/bin/python\n")
+    assert "opt/e/lib/python3.11/site-packages/demo.py" in members(out)
+    config = configuration(out)
+    assert config["Cmd"] == ["python"]
+    assert next(v for v in config["Env"] if v.startswith("PATH=")).startswith("PATH=/opt/e/bin:")
+
+
+def test_the_same_path_changes_nothing(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    scene = without_debs(tmp_path)
+    there = {"home/u/env/bin/x": b"x"}  # It may lie in the base, then.
+    scene.layout = ocis.layout(tmp_path / "with", [BASE, ocis.layer(there)])
+    first = workflow.build_oci(scene.path, options(scene), scene.context(nowhere))
+    same = options(scene, prefix="/home/u/env")
+    assert workflow.build_oci(scene.path, same, scene.context(nowhere)).image_id == first.image_id
+
+
+def test_the_base_must_have_nothing_there(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    scene = without_debs(tmp_path)
+    more = ocis.layer({"opt/e/x": b"x", "srv/etc": "/etc"})
+    scene.layout = ocis.layout(tmp_path / "with", [BASE, more])
+    for prefix, said in (
+        ("/opt/e", "has /opt/e/x"),
+        ("/opt/e/x/y", "has /opt/e/x"),
+        ("/srv/etc/e", "the system's own"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            workflow.build_oci(scene.path, options(scene, prefix=prefix), scene.context(nowhere))
