@@ -76,7 +76,7 @@ def _not_so(layer: InterpreterLayer, wanted: str) -> UsageError:
     }
     hints = {
         "system": "Leave --interpreter out, or name an archive of that version.",
-        "packed": "Leave --interpreter out, or capture again: --pack-base packs what a base has.",
+        "packed": "Leave --interpreter out; capture --pack-base packs what a base image has.",
     }
     kind = f" ({layer.kind}: {layer.evidence})" if layer.evidence else ""
     return UsageError(

@@ -17,13 +17,14 @@ import pytest
 from envfreeze import workflow
 from envfreeze.build.engine import OnLine, Step, Writable
 from envfreeze.build.oci import Plan
+from envfreeze.diff.inside import Inside, changes
 from envfreeze.errors import UsageError
-from envfreeze.model.lock import Artifact, Lock, dumps
+from envfreeze.model.lock import Artifact, InterpreterLayer, Lock, dumps
 from envfreeze.render.running import Running
 from envfreeze.resolve import ociimage
 from envfreeze.resolve.debfile import write_deb
 from envfreeze.store import Cache
-from envfreeze.workflow.building import _ImageJob
+from envfreeze.workflow.building import _ImageJob, _judged
 from tests.support import envs, locks, ocis
 from tests.support.fakeindex import make_wheel
 from tests.support.machines import sealed
@@ -223,6 +224,29 @@ def test_an_interpreter_of_the_base(tmp_path: Path, nowhere: Mapping[str, str]) 
     first = workflow.build_oci(scene.path, chosen, scene.context(nowhere))
     second = workflow.build_oci(scene.path, options(scene), scene.context(nowhere))
     assert second.layers == first.layers + 1
+
+
+def test_one_that_is_not_the_locks_does_not_count_as_equal(tmp_path: Path) -> None:
+    """Of .debs the versions are compared, not each file; nothing vouches for a chosen one."""
+    layer = InterpreterLayer(facts=locks.interpreter(), origin="system", files="1" * 64)
+    lock = locks.lock(interpreter=layer)
+    seen = Inside(
+        own=[("/usr/lib/python3.11/os.py", "2" * 64)],
+        configuration=[],
+        files={},
+        environment={},
+        python=None,
+        real="",
+        wanted="",
+    )
+    kinds = {
+        word: [
+            one.kind
+            for one in changes(_judged(lock, workflow.ImageOptions(interpreter=word)), seen, {})
+        ]
+        for word in (None, "base")
+    }
+    assert kinds == {None: ["unknown"], "base": ["changed"]}
 
 
 # --- where the environment comes -----------------------------------------------------------
