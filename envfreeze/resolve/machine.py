@@ -83,7 +83,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
     facts = snapshot.interpreter
     base = read_base(facts, means)
     with means.progress.task("interpreter"):
-        own = _interpreter(facts, base.origin, means)
+        own = _interpreter(facts, base, means)
         dpkg = base.database if isinstance(base.database, Dpkg) else None
         place = Place(root=means.root, dpkg=dpkg, os_release=snapshot.system.os_release)
         own = describe(own, base.origin, place, means.cache)
@@ -96,7 +96,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
         findings=system.findings,
         watched=system.libraries
         | {path: stamp(path) for path in _watched(facts, means.root)}
-        | {path: stamp(path) for path in interpreter.watched(facts, means.root)},
+        | {path: stamp(path) for path in interpreter.watched(base.own, means.root)},
     )
 
 
@@ -146,6 +146,7 @@ def read_base(facts: Interpreter, means: MachineMeans) -> Base:
         root=root,
         database=database,
         problems=problems,
+        own=interpreter.interpreter_files(facts, root=root),
         origin=interpreter.origin(facts, database if isinstance(database, Dpkg) else None),
         programs=programs.find(root, means.needs, f"{facts.scripts}:{path}"),
     )
@@ -156,18 +157,14 @@ def _watched(facts: Interpreter, root: Root) -> list[str]:
     return [root.at(path) for path in paths]
 
 
-def _interpreter(
-    facts: Interpreter, origin: interpreter.Origin, means: MachineMeans
-) -> InterpreterLayer:
-    if origin.kind == "system":
+def _interpreter(facts: Interpreter, base: Base, means: MachineMeans) -> InterpreterLayer:
+    if base.origin.kind == "system":
         return InterpreterLayer(facts=facts, origin="system")
-    if means.base is not None and means.base.has_all(
-        map(str, interpreter.interpreter_files(facts, root=means.root))
-    ):
+    if means.base is not None and means.base.has_all(map(str, base.own)):
         return InterpreterLayer(facts=facts, origin="base")
     if not means.pack:
         return InterpreterLayer(facts=facts, origin="unpacked")
-    sha256, _ = interpreter.pack(facts, means.cache, root=means.root)
+    sha256, _ = interpreter.pack(facts, means.cache, root=means.root, files=base.own)
     archive = kept(means.cache, means.sidecar, sha256, f"python-{facts.version}.tar.gz")
     return InterpreterLayer(facts=facts, origin="packed", archive=archive)
 

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -86,6 +87,8 @@ class Base:
     root: Root
     database: Dpkg | Rpm | Apk | None
     problems: list[str]
+    own: list[Path]
+    """The interpreter's own files, as :func:`interpreter.interpreter_files` has them."""
     origin: interpreter.Origin
     programs: list[Program]
 
@@ -106,8 +109,7 @@ class Locker:
         self._means = means
         self._http = http
         self._dists = dict(_objects(snapshot, seen, base.root))
-        own = interpreter.interpreter_files(self._facts, root=base.root)
-        self._own = [str(path) for path in own]
+        self._own = [str(path) for path in base.own]
 
     def system(self) -> System:
         base = self._base
