@@ -27,8 +27,6 @@ _ISSUED = re.compile(
 _ARCHIVE = re.compile(
     r"\.(whl|egg|zip|tar|tgz|tar\.\w+|conda|u?deb|rpm|apk)(\.\w+)?$", re.IGNORECASE
 )
-    r"\.(whl|egg|zip|tar|tgz|tar\.\w+|conda|u?deb|rpm|apk)(\.\w+)?$", re.IGNORECASE
-)
 _TOKEN = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_~%=-]{12,}$")
 _BASIC = re.compile(r"(?=[^0-9]*[0-9])(?![^A-Za-z]*$)[A-Za-z0-9_~%=]{12,}$")
 

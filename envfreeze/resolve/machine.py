@@ -34,7 +34,7 @@ from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 __all__ = ["MachineLayers", "MachineMeans", "lock_machine", "lock_system", "read_base"]
 
 _NOTE = "system"
-_NOTE_VERSION = 4
+_NOTE_VERSION = 5
 APT_LISTS = "/var/lib/apt/lists"
 LOADER_INDEX = "/etc/ld.so.cache"
 
