@@ -16,7 +16,8 @@ from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
 from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
 from envfreeze.workflow.comparing import Verified, verify_image, verify_local
-from envfreeze.workflow.context import Context, index, load
+from envfreeze.workflow.context import Context, load
+from envfreeze.workflow.fetching import fetch
 from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_image
 
 if TYPE_CHECKING:
@@ -70,15 +71,6 @@ def _unowned(lock: Lock) -> int:
 
 def _distributions(lock: Lock) -> int:
     return len(lock.packages) + len(lock.machine.held)
-
-
-def fetch(
-    lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
-) -> dict[str, Path]:
-    from envfreeze.build.fetch import Fetcher
-
-    http = None if offline else index(lock.machine.interpreter.facts, context).http
-    return Fetcher(lock_path, context.cache, http).all(wanted, context.progress)
 
 
 Confirm = Callable[["SyncPlan"], bool]
