@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from envfreeze.build.docker import Inputs, build_image, prepare
-from envfreeze.build.engine import BuildRequest, Engine, connect
+from envfreeze.build.engine import _TEMPORARY, BuildRequest, Engine, _here, connect
 from envfreeze.errors import EngineError, UsageError
 from envfreeze.model.lock import InterpreterLayer, Lock, SystemLayer, dumps, loads
 from envfreeze.model.snapshot import Interpreter
@@ -189,6 +191,25 @@ def test_a_probe_leaves_no_container(engine: Engine, docker_engine: TestEngine) 
 
 
 # --- faults -----------------------------------------------------------------------------
+
+
+def test_what_a_killed_build_left_is_removed(engine: Engine, docker_engine: TestEngine) -> None:
+    """Of this machine, and of a process that is no more: nothing else."""
+    before = left(engine)
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    dead = done.stdout.decode().strip()
+    labels = [f"{dead} {_here()}", f"{os.getpid()} {_here()}", f"{dead} elsewhere", "odd"]
+    made = [
+        engine._api.create_container(docker_engine.base_ref, "/x", labels={_TEMPORARY: one})["Id"]
+        for one in labels
+    ]
+    other = connect(docker_engine.host)
+    with other.created(docker_engine.base_ref):
+        there = left(engine)[0]
+    assert [one in there for one in made] == [False, True, True, True]
+    for one in made[1:]:
+        engine._api.remove_container(one)
+    assert left(engine) == before
 
 
 def slow(place: Path, base: str) -> BuildRequest:
