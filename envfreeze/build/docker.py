@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from envfreeze.build import buildx, whereabouts
 from envfreeze.build.engine import BuildRequest, Engine, OnLine
-from envfreeze.errors import ArtifactError, UsageError
+from envfreeze.errors import ArtifactError, EngineError, UsageError
 from envfreeze.model.lock import Lock
 from envfreeze.render import dockerfile
 from envfreeze.render.dockerfile import DockerOptions
@@ -69,9 +70,34 @@ def fill(
 def build_image(
     engine: Engine, context: Path, options: DockerOptions, on_line: OnLine = lambda _line: None
 ) -> str:
-    """Build the image of a prepared context, with the base at hand; its image id."""
+    """Build the image of a prepared context, with the base at hand; its image id.
+
+    By ``docker buildx`` where that is installed, else by the engine's classic builder.
+    """
     engine.base_by_digest(options.base)
-    return engine.build(BuildRequest(context=context, tag=options.tag), on_line)
+    environ = _for_buildx(engine, options.base)
+    program = buildx.program(environ) if environ is not None else None
+    if environ is None or program is None:
+        return engine.build(BuildRequest(context=context, tag=options.tag), on_line)
+    buildx.build(buildx.command(program, context, options.tag), options.tag, environ, on_line)
+    found = engine.inspect(options.tag)
+    if found is None:
+        raise EngineError(
+            f"docker buildx built {options.tag}, and the engine at {engine.host} does not have it",
+            hint="Is its builder (docker buildx ls) one of that engine?",
+        )
+    return str(found["Id"])
+
+
+def _for_buildx(engine: Engine, base: str) -> dict[str, str] | None:
+    """The environment in which the docker CLI finds *engine*; None: BuildKit cannot build there.
+
+    Podman has no BuildKit, and that takes no base that has an id and no name.
+    """
+    if engine.is_podman or base.startswith("sha256:"):
+        return None
+    chosen = whereabouts.is_chosen(os.environ)
+    return {**os.environ} if chosen else {**os.environ, "DOCKER_HOST": engine.host}
 
 
 def _binaries(lock: Lock) -> dict[str, str]:

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 from envfreeze.build import whereabouts
 from envfreeze.build.whereabouts import Place, Tls
 from envfreeze.errors import EngineError, UsageError, printable
+from envfreeze.resolve import dockerlogin
 
 OnLine = Callable[[str], None]
 
@@ -460,6 +461,18 @@ class Engine:
         with self._errors("cannot ask what the engine is"):
             return str(self._api.version().get("Arch") or "")
 
+    @property
+    def is_podman(self) -> bool:
+        with self._errors("cannot ask what the engine is"):
+            parts = self._api.version().get("Components") or []
+        return any("podman" in str(part.get("Name", "")).lower() for part in parts)
+
+    def info(self) -> dict[str, Any]:
+        """What the engine says of itself and of its settings."""
+        with self._errors("cannot ask how the engine is set up"):
+            found: dict[str, Any] = self._api.info()
+            return found
+
     def container(self, name: str) -> dict[str, Any] | None:
         """What the engine knows about a container; None: it has none of that name or id."""
         with self._errors(f"cannot inspect the container {name}"):
@@ -624,7 +637,32 @@ def _answering(place: Place) -> Engine:
     except (DockerException, RequestException, OSError) as error:
         raise _Silent(_cause(error)) from error
     api.timeout = _CALL_SECONDS
+    api._auth_configs = logins()
     return Engine(api, place.host)
+
+
+def logins() -> Any:
+    """The logins as the docker CLI finds them. docker-py gives up where a helper is not there or
+    fails, even for what needs no login, and sends a build all of them, which needs none."""
+    auth: Any = import_module("docker.auth")
+
+    class Logins(auth.AuthConfig):  # type: ignore[misc]
+        is_empty = False
+
+        def resolve_authconfig(self, registry: str | None = None) -> dict[str, str] | None:
+            public = registry in {None, "", auth.INDEX_NAME}
+            keys = [auth.INDEX_URL, auth.INDEX_NAME] if public else [str(registry)]
+            found = dockerlogin.credentials(keys, os.environ)
+            if found is None:
+                return None
+            if found[0] == dockerlogin.TOKEN_USER:
+                return {"ServerAddress": keys[0], "IdentityToken": found[1]}
+            return {"ServerAddress": keys[0], "Username": found[0], "Password": found[1]}
+
+        def get_all_credentials(self) -> dict[str, object]:
+            return {}
+
+    return Logins({})
 
 
 def _tls(files: Tls) -> Any:

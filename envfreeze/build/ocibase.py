@@ -21,7 +21,8 @@ import msgspec
 
 from envfreeze.build import place
 from envfreeze.build.tree import EPOCH
-from envfreeze.errors import ArtifactError, LockError
+from envfreeze.errors import ArtifactError, LockError, UsageError
+from envfreeze.model import moved
 from envfreeze.resolve import tars
 from envfreeze.resolve.ociimage import Blob, Image, plain
 from envfreeze.store import Cache
@@ -143,6 +144,25 @@ def _spelt(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_spelt(one) for one in value]
     return value
+
+
+def check_room(below: BaseTree, directory: str, base: str) -> None:
+    """Whether the base has nothing at *directory*, so that an environment may be placed there.
+
+    :raises UsageError: it has.
+    """
+    real = below.real(directory)
+    moved.check_prefix(real)
+
+    def is_in_the_way(path: str) -> bool:
+        return path.startswith(f"{real}/") or f"{real}/".startswith(f"{path}/")
+
+    there = next(filter(is_in_the_way, sorted({*below.files, *below.links})), "")
+    if there:
+        raise UsageError(
+            f"--prefix {directory}: the base image {base} has {there}",
+            hint="Name a directory that it does not have.",
+        )
 
 
 def look(image: Image, cache: Cache) -> BaseTree:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ BUCKETS = 8
 _FEW = 32 << 20
 """Bytes of small wheels that are not worth being spread."""
 _KIND = "layers"
-_FORMAT = b"2"
+_FORMAT = b"3"
 """Raise it with the way that a layer is written: it is part of what a layer is known by."""
 
 
@@ -104,6 +104,19 @@ def key(*values: object) -> str:
     return digest.hexdigest()
 
 
+def known(key: str, title: str, cache: Cache) -> Layer | None:
+    """The layer as it was made before, if its bytes are still those."""
+    data = cache.read_note(_KIND, key)
+    if data is None:
+        return None
+    with contextlib.suppress(msgspec.MsgspecError):
+        note = msgspec.json.decode(data, type=Note)
+        path = cache.find_whole(note.digest, note.size)
+        if path is not None:
+            return Layer(title=title, note=note, path=path)
+    return None
+
+
 class Maker:
     """Makes layers, several at a time."""
 
@@ -142,25 +155,13 @@ class Maker:
 
         :raises EnvfreezeError: it cannot be made.
         """
-        return self._known(part) or self._make(part)
-
-    def _known(self, part: Part) -> Layer | None:
-        """The layer as it was made before, if its bytes are still those."""
-        data = self._cache.read_note(_KIND, part.key)
-        if data is None:
-            return None
-        with contextlib.suppress(msgspec.MsgspecError):
-            note = msgspec.json.decode(data, type=Note)
-            path = self._cache.find_whole(note.digest, note.size)
-            if path is not None:
-                return Layer(title=part.title, note=note, path=path)
-        return None
+        return known(part.key, part.title, self._cache) or self._make(part)
 
     def _make(self, part: Part) -> Layer:
-        with self._cache.writing() as blob:
-            with TarSink(_Stoppable(blob, self._stop), part.own, self._epoch, self._below) as sink:
-                part.put(sink)
-            digest, size = blob.sha256, blob.size
+        sink, digest, size = self._written(part, {})
+        if sink.repeated:
+            self._cache.discard(digest)
+            sink, digest, size = self._written(part, sink.repeated)
         note = Note(
             digest=digest,
             size=size,
@@ -174,6 +175,17 @@ class Maker:
         if path is None:
             raise ArtifactError("a layer vanished from the cache while it was used")
         return Layer(title=part.title, note=note, path=path)
+
+    def _written(self, part: Part, writes: Mapping[str, int]) -> tuple[TarSink, str, int]:
+        """The part in the cache: what it holds, its sha256 and its size.
+
+        :param writes: as :class:`TarSink`'s.
+        """
+        with self._cache.writing() as blob:
+            out = _Stoppable(blob, self._stop)
+            with TarSink(out, part.own, self._epoch, self._below, writes) as sink:
+                part.put(sink)
+            return sink, blob.sha256, blob.size
 
 
 class _Stoppable:

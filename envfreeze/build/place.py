@@ -26,6 +26,7 @@ import tempfile
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -171,7 +172,12 @@ class TarSink:
     """
 
     def __init__(
-        self, file: Writable, own: str, epoch: int = 0, below: Surroundings | None = None
+        self,
+        file: Writable,
+        own: str,
+        epoch: int = 0,
+        below: Surroundings | None = None,
+        writes: Mapping[str, int] | None = None,
     ) -> None:
         """
         :param own: the directory below which every directory is written out too; above it
@@ -180,16 +186,31 @@ class TarSink:
         :param below: what is there already. With it every directory is written out, as it is
             there or new: the tar becomes a layer that is laid over the others, and an engine gives
             a directory that a layer does not describe whatever mode it likes.
+        :param writes: how often a path comes, as an earlier pass has counted: only the last one
+            is written.
         """
         self._file = file
         self._own = (own.rstrip("/") + "/", "/usr/lib/envfreeze/")
         self._epoch = epoch
         self._below = below
+        self._writes = writes or {}
+        self._written: Counter[str] = Counter()
         self._buffer = bytearray()
         self._size = 0
         self.directories: set[str] = set()
         self.links: set[str] = set()
         self.files: set[str] = set()
+
+    @property
+    def repeated(self) -> dict[str, int]:
+        """How often the paths came that came more than once. An engine may refuse such a layer:
+        docker's tar-split does ("duplicates of file paths not supported")."""
+        return {path: count for path, count in self._written.items() if count > 1}
+
+    def _is_last(self, member: tarfile.TarInfo) -> bool:
+        """Whether *member* is to be written: nothing comes at its path later."""
+        self._written[member.name] += 1
+        return self._written[member.name] >= self._writes.get(member.name, 1)
 
     @property
     def is_empty(self) -> bool:
@@ -220,6 +241,8 @@ class TarSink:
         head = tars.read(stream, _INLINE)
         size = getattr(stream, "whole_size", None)
         self.files.add(f"/{member.name}")
+        if not self._is_last(member):
+            return copy_hashed(cast("IO[bytes]", _Joined(io.BytesIO(head), stream)), None)
         if len(head) <= _INLINE:
             return self._put(member, len(head), [head])
         if isinstance(size, int):
@@ -249,6 +272,8 @@ class TarSink:
         """A member as it is, but for its place; directories above it come first."""
         own = self._member("/" + member.name.lstrip("/"))
         member.name = own.name
+        if not self._is_last(member):
+            return ("", 0) if content is None else copy_hashed(content, None)
         if content is None:
             self._header(member)
             (self.links if member.issym() else self.files).add(f"/{member.name}")
@@ -261,7 +286,8 @@ class TarSink:
         member = self._member(path)
         directory, _, name = member.name.rpartition("/")
         member.name = f"{directory}/.wh.{name}".lstrip("/")
-        self._header(member)
+        if self._is_last(member):
+            self._header(member)
 
     def link(self, path: str, target: str) -> None:
         member = self._member(path)
@@ -270,7 +296,8 @@ class TarSink:
         member.type = tarfile.SYMTYPE
         member.linkname = target
         member.mode = 0o777
-        self._header(member)
+        if self._is_last(member):
+            self._header(member)
         self.links |= {path, f"/{member.name}"}
 
     def _member(self, path: str) -> tarfile.TarInfo:

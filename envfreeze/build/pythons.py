@@ -98,20 +98,33 @@ def _wanted(facts: Interpreter) -> list[object]:
     ]
 
 
+QUESTION = ("-I", "-S", "-B", "-c", _ASK)
+"""What to start an interpreter with, so that :func:`answer` can read what it says."""
+
+
+def answer(said: bytes) -> tuple[list[object], str] | None:
+    """What an interpreter said of itself (implementation, version, ABI, platform and whether it is
+    free-threaded or a debug build), and its base interpreter."""
+    try:
+        *facts, base = msgspec.json.decode(said, type=list[object])
+    except ValueError:
+        return None
+    return (facts, base) if len(facts) == 6 and isinstance(base, str) else None
+
+
 def _ask(python: str) -> tuple[list[object], str] | None:
     """What *python* says of itself, and its base interpreter; None if it does not run."""
     try:
         done = subprocess.run(
-            [python, "-I", "-S", "-B", "-c", _ASK],
+            [python, *QUESTION],
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=20,
             check=True,
         )
-        *facts, base = msgspec.json.decode(done.stdout, type=list[object])
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError):
         return None
-    return (facts, base) if len(facts) == 6 and isinstance(base, str) else None
+    return answer(done.stdout)
 
 
 def _candidates(wanted: Interpreter, environ: Mapping[str, str]) -> Iterator[str]:

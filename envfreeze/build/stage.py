@@ -78,6 +78,29 @@ def staged(wanted: Wanted, engine: Engine, on_line: OnLine = lambda _line: None)
     return _with_layer(wanted.base, layer)
 
 
+def known(wanted: Wanted) -> Image | None:
+    """The same, if it was made before: no .deb has to be read again to see that only an engine can
+    install it."""
+    layer = ocilayers.known(_key(wanted), TITLE, wanted.cache)
+    return None if layer is None else _with_layer(wanted.base, layer)
+
+
+def _key(wanted: Wanted) -> str:
+    """What the layer is known by."""
+    unowned = wanted.lock.machine.system.unowned
+    held = None if unowned is None or unowned.archive is None else unowned.archive.sha256
+    texts = dockerfile.system_files(wanted.lock)
+    command = _command(wanted.lock)
+    return ocilayers.key("stage", _FORMAT, wanted.base.diff_ids, texts, command, held)
+
+
+def _command(lock: Lock) -> str:
+    system = lock.machine.system
+    steps = [_INSTALL] if system.packages else []
+    steps += [f"{{ {_INDEX}; }}"] if system.unowned is not None else []
+    return " && ".join([*steps, _REMOVE])
+
+
 def _with_layer(base: Image, layer: Layer) -> Image:
     note = layer.note
     ids = [*base.diff_ids, f"sha256:{note.digest}"]
@@ -101,24 +124,7 @@ class _Stage:
         self._texts = dockerfile.system_files(wanted.lock)
 
     def part(self) -> Part:
-        lock = self._wanted.lock
-        unowned = lock.machine.system.unowned
-        held = None if unowned is None or unowned.archive is None else unowned.archive.sha256
-        return Part(
-            title=TITLE,
-            key=ocilayers.key(
-                "stage", _FORMAT, self._wanted.base.diff_ids, self._texts, self._command(), held
-            ),
-            own="/",
-            put=self._put,
-            weight=0,
-        )
-
-    def _command(self) -> str:
-        system = self._wanted.lock.machine.system
-        steps = [_INSTALL] if system.packages else []
-        steps += [f"{{ {_INDEX}; }}"] if system.unowned is not None else []
-        return " && ".join([*steps, _REMOVE])
+        return Part(title=TITLE, key=_key(self._wanted), own="/", put=self._put, weight=0)
 
     def _put(self, sink: place.TarSink) -> None:
         with tempfile.TemporaryDirectory(prefix="stage-", dir=self._wanted.scratch) as scratch:
@@ -126,7 +132,7 @@ class _Stage:
             with self._reference() as reference, disk_errors(saved), saved.open("wb") as file:
                 step = Step(
                     image=reference,
-                    command=self._command(),
+                    command=_command(self._wanted.lock),
                     environment={"SOURCE_DATE_EPOCH": str(tree.EPOCH)},
                 )
                 began = self._engine.changed(step, self._files(), file, self._on_line)

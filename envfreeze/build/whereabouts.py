@@ -57,6 +57,11 @@ def places(environ: Mapping[str, str]) -> list[Place]:
     return [Place(host=host) for host in _usual(environ)]
 
 
+def is_chosen(environ: Mapping[str, str]) -> bool:
+    """Whether somebody says where the engine is, to the docker CLI too."""
+    return bool(environ.get("DOCKER_HOST")) or _context(environ)[0] != "default"
+
+
 def _usual(environ: Mapping[str, str]) -> list[str]:
     """The sockets of Docker, then of Podman: what nobody chose is tried last."""
     found = [USUAL]

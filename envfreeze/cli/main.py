@@ -247,6 +247,22 @@ def build(
             help="docker, oci: push to the registry that --tag names, with the lock attached.",
         ),
     ] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="docker, oci: place the virtual environment there; without it: where it was.",
+        ),
+    ] = None,
+    interpreter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="base|system|packed|standalone|FILE",
+            help="docker, oci: where the interpreter comes from: the base image, the .debs, the"
+            " lock's own archive, the published archive that it names, or a .tar.gz here; without"
+            " it: as the lock says.",
+        ),
+    ] = None,
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
@@ -264,6 +280,8 @@ def build(
     if to == "venv":
         _reject("venv", tag=tag, base=base, registry=registry, user=user, push=push or None)
         _reject("venv", render_only=render_only, template=template)
+        _reject("venv, which takes --python", interpreter=interpreter)
+        _reject("venv, which takes --into", prefix=prefix)
         if into is None:
             raise UsageError("--to venv needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_venv(lock, into, options, context, _sync_confirm(into, yes, quiet))
@@ -280,6 +298,8 @@ def build(
         into=into,
         user=user,
         push=push,
+        interpreter=interpreter,
+        prefix=prefix,
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -83,6 +84,9 @@ class Registry:
     public: str
     """Host of the registry whose name docker leaves out."""
     login: FindLogin = lambda _host: None
+    relaxed: Callable[[str], Http | None] = lambda _host: None
+    """A way to ask a host that docker is told to take without a certificate that holds, or without
+    TLS; None: it is no such host."""
 
     def pin(self, reference: Reference, platform: tuple[str, str]) -> str:
         """``NAME:TAG@sha256:...`` of the image for *platform* (architecture and variant).
@@ -126,6 +130,31 @@ class Asked:
         self._scopes = scopes or (f"repository:{reference.repository}:pull",)
         self._authorization = ""
 
+    @functools.cached_property
+    def _relaxed(self) -> Http | None:
+        on_this_machine = is_secure(f"http://{self._host}", ())
+        return None if on_this_machine else self._registry.relaxed(self._host)
+
+    @property
+    def _http(self) -> Http:
+        return self._relaxed or self._registry.http
+
+    @functools.cached_property
+    def _origin(self) -> str:
+        """A registry on this machine may speak plain HTTP, as for docker. So may one that docker is
+        told to take; it is asked for TLS first."""
+        if self._relaxed is None:
+            return f"{_scheme(self._host)}://{self._host}"
+        try:
+            self._relaxed.ask(f"https://{self._host}/v2/", {}, limit=LIMIT)
+        except IndexUnavailableError:
+            return f"http://{self._host}"
+        return f"https://{self._host}"
+
+    def _may_go(self, url: str) -> bool:
+        """Whether what is meant for this registry alone may be sent to *url*."""
+        return is_secure(url, (self._host,) if self._relaxed else ())
+
     @property
     def place(self) -> str:
         """The registry and the repository there."""
@@ -158,10 +187,10 @@ class Asked:
         """
         url = urljoin(self._url(path), path) if "://" in path or path[:1] == "/" else ""
         own = not url or urlsplit(url)[:2] == urlsplit(self._url(""))[:2]
-        if not is_secure(url, ()):
+        if not self._may_go(url):
             raise ArtifactError(f"the registry {self._host} sends to a place that is not https")
         return self._authorized(
-            lambda: self._registry.http.send(
+            lambda: self._http.send(
                 method,
                 url or self._url(path),
                 headers or {},
@@ -243,7 +272,7 @@ class Asked:
     def _copy(self, path: str, size: int, blob: BlobWriter) -> None:
         url = self._url(path)
         accept = {"Accept": ", ".join((*INDEXES, *MANIFESTS)) if "manifests" in path else "*/*"}
-        http = self._registry.http
+        http = self._http
         status = http.ask_file(url, accept, blob, authorization=self._authorization, size=size)
         if status == 401:
             self._authorization = self._authorize(self._ask(url, accept["Accept"]))
@@ -252,7 +281,7 @@ class Asked:
             raise self._refusal(status)
 
     def _url(self, path: str) -> str:
-        return f"{_scheme(self._host)}://{self._host}/v2/{self._reference.repository}/{path}"
+        return f"{self._origin}/v2/{self._reference.repository}/{path}"
 
     def config(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """The configuration that a manifest names."""
@@ -272,7 +301,7 @@ class Asked:
         return answer
 
     def _ask(self, url: str, accept: str) -> Answer:
-        return self._registry.http.ask(
+        return self._http.ask(
             url, {"Accept": accept}, authorization=self._authorization, limit=LIMIT
         )
 
@@ -292,12 +321,12 @@ class Asked:
         query = [("scope", scope) for scope in self._scopes]
         if "service" in parameters:
             query.append(("service", parameters["service"]))
-        if not is_secure(realm, ()) or urlsplit(realm).scheme not in {"http", "https"}:
+        if not self._may_go(realm) or urlsplit(realm).scheme not in {"http", "https"}:
             raise ArtifactError(
                 f"the registry {self._host} sends for a token to a place that is not https"
             )
         joint = "&" if urlsplit(realm).query else "?"
-        answer = self._registry.http.ask(
+        answer = self._http.ask(
             f"{realm}{joint}{urlencode(query, quote_via=quote)}",
             {"Accept": "application/json"},
             authorization=_basic(login) if login else "",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envfreeze.errors import ArtifactError, EngineError, UsageError
+from envfreeze.errors import ArtifactError, EngineError, EnvfreezeError, UsageError
 from envfreeze.model.lock import BaseImage, Lock
 from envfreeze.store import disk_errors
 from envfreeze.workflow.context import Context, load, settings
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
     from envfreeze.resolve.baseimage import Choice
     from envfreeze.resolve.dockerlogin import Login
+    from envfreeze.resolve.http import Http
     from envfreeze.resolve.ociimage import Image
     from envfreeze.resolve.pipconf import IndexSettings
     from envfreeze.resolve.registry import FindLogin, Reference, Registry
@@ -38,6 +41,11 @@ class ImageOptions:
     """Whom the image runs as; None: not root, where that can be."""
     push: bool = False
     """To the registry that the tag names, with the lock beside the image."""
+    prefix: str | None = None
+    """Where the environment is placed; None: where it was."""
+    interpreter: str | None = None
+    """Where it comes from: one of :data:`envfreeze.build.interpreters.WORDS`, or an archive; None:
+    as the lock says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +167,36 @@ def registry_of(found: IndexSettings, context: Context) -> Registry:
     from envfreeze.resolve.registry import Registry
 
     public, key = public_registry()
-    return Registry(http=Http(found), public=public, login=_login(public, key, context))
+    return Registry(
+        http=Http(found),
+        public=public,
+        login=_login(public, key, context),
+        relaxed=_relaxed(public, found, context),
+    )
+
+
+def _relaxed(public: str, found: IndexSettings, context: Context) -> Callable[[str], Http | None]:
+    """For what docker's daemon, or else the engine, is told to take without a certificate."""
+    from envfreeze.build.engine import connect
+    from envfreeze.resolve import insecure
+    from envfreeze.resolve.http import Http
+
+    def listed(host: str) -> bool:
+        if insecure.is_listed(host, insecure.of_daemon(context.environ)):
+            return True
+        try:
+            with contextlib.closing(connect()) as engine:
+                return insecure.is_listed(host, insecure.of_info(engine.info()))
+        except EnvfreezeError:
+            return False
+
+    def relaxed(host: str) -> Http | None:
+        if host == public or not listed(host):
+            return None
+        trusted = (*found.trusted_hosts, host)
+        return Http(replace(found, trusted_hosts=trusted, retries=min(found.retries, 2)))
+
+    return relaxed
 
 
 def _login(public: str, key: str, context: Context) -> FindLogin:

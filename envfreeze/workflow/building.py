@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from envfreeze.diff import compare as comparing
-from envfreeze.errors import EngineError, EnvfreezeError, LockError, UsageError
+from envfreeze.errors import ArtifactError, EngineError, EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
+from envfreeze.model.moved import moved
 from envfreeze.model.onbase import off_base, on_base
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
@@ -23,6 +27,7 @@ from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_i
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs
     from envfreeze.build.engine import Engine
+    from envfreeze.build.interpreters import Chosen
     from envfreeze.build.oci import Plan
     from envfreeze.build.ociarchive import Written
     from envfreeze.build.sync import SyncPlan
@@ -237,18 +242,82 @@ def _standing(lock: Lock, base: str) -> Lock:
     return off_base(lock)
 
 
+def _placed_at(lock: Lock, options: ImageOptions, context: Context) -> tuple[Lock, ImageOptions]:
+    """*lock*, its environment where *options* want it; without that wish where it is there anyway.
+    The moved lock is what is placed, and what the image is compared with."""
+    if options.prefix is None:
+        return lock, options
+    there = moved(lock, options.prefix)
+    if there is lock:
+        return lock, replace(options, prefix=None)
+    own = lock.machine.interpreter.facts.prefix
+    context.progress.note(f"placed, and verified, at {options.prefix} in place of {own}")
+    return there, options
+
+
+def _judged(lock: Lock, options: ImageOptions) -> Lock:
+    """The lock to compare with. Nothing vouches for an interpreter that somebody chose, so its own
+    files are compared like those of a packed one."""
+    if options.interpreter is None:
+        return lock
+    layer = msgspec.structs.replace(lock.machine.interpreter, origin="packed")
+    machine = msgspec.structs.replace(lock.machine, interpreter=layer)
+    tool = msgspec.structs.replace(lock.tool, envfreeze=machine)
+    return msgspec.structs.replace(lock, tool=tool)
+
+
+def _interpreted(lock: Lock, options: ImageOptions, context: Context) -> Chosen:
+    """*lock* with its interpreter from where *options* say."""
+    from envfreeze.build import interpreters
+
+    def download(url: str) -> Path:
+        key = hashlib.sha256(url.encode()).hexdigest()
+        known = context.cache.read_note("interpreters", key)
+        found = context.cache.find(known.decode("ascii", "replace")) if known else None
+        if found is not None:
+            return found
+        if options.offline:
+            raise ArtifactError(f"{url} is not in the cache, and the network is off (--offline)")
+        http = index(lock.machine.interpreter.facts, context).http
+        with context.progress.task("fetch"), context.cache.writing() as blob:
+            http.download(url, blob)
+        context.cache.write_note("interpreters", key, blob.sha256.encode())
+        found = context.cache.find(blob.sha256)
+        if found is None:
+            raise ArtifactError("the interpreter vanished from the cache while it was used")
+        return found
+
+    return interpreters.chosen(lock, options.interpreter, context.cache, download)
+
+
+def _check_interpreter(wanted: Chosen, options: ImageOptions, engine: Engine, base: str) -> None:
+    from envfreeze.build import interpreters
+
+    if options.interpreter == "base" and engine.exists(base):
+        interpreters.check_same(wanted.lock, engine, base)
+
+
+def _fetched(
+    wanted: Chosen, lock_path: Path, options: ImageOptions, context: Context
+) -> dict[str, Path]:
+    """sha256 to file of all that is placed."""
+    locked = [one for one in locks.artifacts(wanted.lock) if one.sha256 not in wanted.files]
+    return {**fetch(wanted.lock, lock_path, locked, options.offline, context), **wanted.files}
+
+
 def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
     from envfreeze.build import docker
 
-    lock = load(lock_path)
+    lock, options = _placed_at(load(lock_path), options, context)
     check_complete(lock)
     into = options.render_only
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
     chosen = docker_options(lock, lock_path, options, context)
-    placed = _standing(lock, chosen.base)
-    files = fetch(placed, lock_path, locks.artifacts(placed), options.offline, context)
+    wanted = _interpreted(_standing(lock, chosen.base), options, context)
+    placed = wanted.lock
+    files = _fetched(wanted, lock_path, options, context)
     return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
 
 
@@ -266,21 +335,24 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     if options.push:
         destination(options.tag)
-    lock = load(lock_path)
+    lock, options = _placed_at(load(lock_path), options, context)
     check_complete(lock)
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
     engine.base_by_digest(chosen.base)
-    placed = _standing(lock, chosen.base)
-    files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
+    wanted = _interpreted(_standing(lock, chosen.base), options, context)
+    placed = wanted.lock
+    _check_interpreter(wanted, options, engine, chosen.base)
+    files = _fetched(wanted, lock_path, options, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        job = _ImageJob(placed, lock_path, files, Path(scratch), context)
+        job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
         with engine.tag_kept(chosen.tag):
             if options.template is not None:
                 job.from_dockerfile(engine, chosen)
             else:
                 job.into_engine(engine, chosen)
-            found = verify_image(lock, lock_path, engine, chosen.tag, context, ours=True)
+            judged = _judged(lock, options)
+            found = verify_image(judged, lock_path, engine, chosen.tag, context, ours=True)
     pushed = None
     if options.push and found.difference.equal:
         pushed = push_image(lock_path, lock, engine, chosen.tag, context)
@@ -303,6 +375,8 @@ class _ImageJob:
     files: Mapping[str, Path]
     scratch: Path
     context: Context
+    prefix: str | None = None
+    """Where somebody wants the environment."""
 
     def from_dockerfile(self, engine: Engine, options: DockerOptions) -> None:
         """Let the engine build a Dockerfile."""
@@ -344,13 +418,6 @@ class _ImageJob:
         from envfreeze.build.engine import connect
         from envfreeze.build.ocidebs import NeedsEngineError
 
-        try:
-            return oci.build(plan, self.context.progress)
-        except NeedsEngineError as needed:
-            try:
-                chosen = engine or connect()
-            except EngineError as none:
-                raise UsageError(f"{needed}\n{none}", hint=needed.hint) from none
         wanted = stage.Wanted(
             lock=self.lock,
             artifacts=self.files,
@@ -359,13 +426,26 @@ class _ImageJob:
             cache=self.context.cache,
             scratch=self.scratch,
         )
+        staged = stage.known(wanted)
+        # What cannot be built without an engine is not built out of the cache either.
+        if staged is not None and (engine is not None or _engine_answers()):
+            return oci.build(replace(plan, base=staged, staged=True), self.context.progress)
+        try:
+            return oci.build(plan, self.context.progress)
+        except NeedsEngineError as needed:
+            try:
+                chosen = engine or connect()
+            except EngineError as none:
+                raise UsageError(f"{needed}\n{none}", hint=needed.hint) from none
         with self.context.progress.task("system"):
             base = stage.staged(wanted, chosen)
         return oci.build(replace(plan, base=base, staged=True), self.context.progress)
 
     def plan(self, base: Image, tag: str, into: Path, running: Running) -> Plan:
-        from envfreeze.build import oci
+        from envfreeze.build import oci, ocibase
 
+        if self.prefix is not None:
+            ocibase.check_room(ocibase.look(base, self.context.cache), self.prefix, base.name)
         return oci.Plan(
             lock=self.lock,
             lock_path=self.lock_path,
@@ -377,6 +457,16 @@ class _ImageJob:
             cache=self.context.cache,
             running=running,
         )
+
+
+def _engine_answers() -> bool:
+    from envfreeze.build.engine import connect
+
+    try:
+        connect().close()
+    except EngineError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +495,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
     """
     import tempfile
 
+    from envfreeze.build import interpreters, ocibase
     from envfreeze.render.dockerfile import check_tag
 
     if options.push:
@@ -413,15 +504,18 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
-    lock = load(lock_path)
+    lock, options = _placed_at(load(lock_path), options, context)
     check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
-    placed = _standing(lock, base)
+    wanted = _interpreted(_standing(lock, base), options, context)
+    placed = wanted.lock
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         image = base_image(lock, base, options, Path(scratch), context)
-        files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
-        job = _ImageJob(placed, lock_path, files, Path(scratch), context)
+        if options.interpreter == "base":
+            interpreters.check_there(placed, ocibase.look(image, context.cache), base)
+        files = _fetched(wanted, lock_path, options, context)
+        job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))
         written = job.archive(
@@ -452,7 +546,8 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
     with engine.tag_kept(tag):
         with context.progress.task("load"):
             engine.load(Path(str(options.into)))
-        found = verify_image(lock, lock_path, engine, tag, context, ours=True)
+        judged = _judged(lock, options)
+        found = verify_image(judged, lock_path, engine, tag, context, ours=True)
     return Built(
         place=tag,
         packages=_distributions(lock),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.auth import get_config_header
 from docker.errors import ImageNotFound, NotFound
 
 from envfreeze.build.engine import (
@@ -18,6 +21,7 @@ from envfreeze.build.engine import (
     Step,
     connect,
     context_chunks,
+    logins,
     made,
     public_registry,
 )
@@ -138,6 +142,46 @@ def test_docker_host_is_named_when_it_does_not_answer(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
     with pytest.raises(EngineError, match=r"absent\.sock"):
         connect()
+
+
+@pytest.fixture
+def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def sent(registry: str) -> dict[str, str] | None:
+    """What docker-py would send the engine for a registry."""
+
+    class Client:
+        _auth_configs = logins()
+        credstore_env = None
+
+    header = get_config_header(Client, registry)
+    return None if header is None else json.loads(base64.urlsafe_b64decode(header))
+
+
+def test_a_helper_that_is_not_there_is_done_without(homes: Path) -> None:
+    """As the docker CLI does: docker-py would refuse every pull, and every build."""
+    values = {"credsStore": "desktop", "auths": {"mirror.example": {"auth": "dTpw"}}}
+    (homes / "config.json").write_text(json.dumps(values))
+    assert sent("other.example") is None
+    found = sent("mirror.example")
+    assert found is not None
+    assert (found["Username"], found["Password"]) == ("u", "p")
+
+
+def test_the_public_registry_has_a_key_of_its_own(homes: Path) -> None:
+    _, key = public_registry()
+    (homes / "config.json").write_text(json.dumps({"auths": {key: {"identitytoken": "t"}}}))
+    assert (sent("docker.io") or {})["IdentityToken"] == "t"
+
+
+def test_a_build_is_sent_no_login(homes: Path) -> None:
+    (homes / "config.json").write_text(json.dumps({"auths": {"m.example": {"auth": "dTpw"}}}))
+    assert logins().get_all_credentials() == {}
+    assert not logins().is_empty  # or docker-py reads the file again
 
 
 def test_a_base_that_is_here_is_not_pulled(engine: Engine, api: FakeApi) -> None:

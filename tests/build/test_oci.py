@@ -12,10 +12,12 @@ import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from envfreeze.build import oci, tree
 from envfreeze.build.ociarchive import Written
@@ -127,6 +129,21 @@ class Archive:
 
     def blob(self, digest: str) -> bytes:
         return self.data["blobs/" + digest.replace(":", "/")]
+
+    def check_once(self) -> None:
+        """No layer of ours has a path twice."""
+        for data in self.layers[2:]:
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                names = tar.getnames()
+            assert sorted(set(names)) == sorted(names)
+
+    def read(self, name: str) -> bytes:
+        """A file of our own layers, as the uppermost has it."""
+        for data in reversed(self.layers[2:]):
+            with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+                if name in tar.getnames():
+                    return cast("IO[bytes]", tar.extractfile(name)).read()
+        raise KeyError(name)
 
     def laid(self) -> dict[str, tarfile.TarInfo]:
         """The members of our own layers; the last of a name counts."""
@@ -488,3 +505,52 @@ def test_two_packages_with_one_file_stay_in_the_locks_order(scene: Scene) -> Non
     scene.lock = scene.lock_of(locks.interpreter())
     scene.build()
     assert scene.image().laid()[f"{SITE}/same.py"].size == 45
+    scene.image().check_once()
+
+
+def loose_files(scene: Scene, files: Mapping[str, bytes]) -> LooseSite:
+    archive = scene.artifact(gzip.compress(ocis.layer(files), mtime=0))
+    entries = [LooseEntry(path=path, sha256=envs.sha256(data)) for path, data in files.items()]
+    return LooseSite(site=locks.interpreter().purelib, archive=archive, files=entries)
+
+
+def test_a_record_that_does_not_list_itself_comes_once(scene: Scene) -> None:
+    """It is one of the files that nobody owns, then, and placing the wheel makes one, too. Docker
+    takes no layer that has a path twice."""
+    record = b"demo.py,sha256=x,6\n"
+    loose = loose_files(scene, {"demo-1.0.dist-info/RECORD": record})
+    scene.lock = scene.lock_of(locks.interpreter(), loose=[loose])
+    scene.build()
+    found = scene.image()
+    found.check_once()
+    assert found.read(f"{SITE}/demo-1.0.dist-info/RECORD") == record
+    assert f"{SITE}/demo.py" in found.laid()
+
+
+NAMES = st.sampled_from(["a.py", "b.py", "sub/c.py", "sub/d.py"])
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    one=st.dictionaries(NAMES, st.binary(max_size=4)),
+    two=st.dictionaries(NAMES, st.binary(max_size=4)),
+    loose=st.dictionaries(NAMES, st.binary(max_size=4)),
+)
+def test_no_layer_has_a_path_twice(
+    scene: Scene, one: dict[str, bytes], two: dict[str, bytes], loose: dict[str, bytes]
+) -> None:
+    scene.wheels = [
+        make_wheel(scene.place / "w", name, "1.0", files)
+        for name, files in (("one", one), ("two", two))
+    ]
+    for wheel in scene.wheels:
+        scene.artifact(wheel.read_bytes())
+    sites = [loose_files(scene, loose)] if loose else []
+    scene.lock = scene.lock_of(locks.interpreter(), loose=sites)
+    scene.build()
+    found = scene.image()
+    found.check_once()
+    for name, content in (one | two | loose).items():
+        assert found.read(f"{SITE}/{name}") == content

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,18 @@ def test_it_is_made_once(tmp_path: Path) -> None:
     first = stage.staged(asked, engine)  # type: ignore[arg-type]
     assert stage.staged(asked, engine).diff_ids == first.diff_ids  # type: ignore[arg-type]
     assert len(engine.steps) == 1
+
+
+def test_what_was_made_is_known_without_a_deb(tmp_path: Path) -> None:
+    mine = wanted(tmp_path)
+    assert stage.known(mine) is None
+    image = stage.staged(mine, StandIn(NOISY))  # type: ignore[arg-type]
+    (tmp_path / "a.deb").unlink()
+    found = stage.known(mine)
+    assert found is not None
+    assert found.diff_ids == image.diff_ids
+    another = locks.lock(system=[locks.deb("b")], os_release={"ID": "debian"})
+    assert stage.known(replace(mine, lock=another)) is None
 
 
 def test_what_the_engine_is_given(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from envfreeze.resolve.dockerlogin import find
+from envfreeze.resolve.dockerlogin import TOKEN_USER, credentials, find
 
 HOST = "mirror.example:5000"
 
@@ -42,6 +42,10 @@ echo '{"ServerURL":"x","Username":"user","Secret":"pw"}'"""
         ({"auths": {HOST: {"auth": auth("user:p:w")}}}, ("user", "p:w")),
         ({"auths": {HOST: {"username": "user", "password": "pw"}}}, ("user", "pw")),
         ({"auths": {"other.example": {"auth": auth("user:pw")}}}, None),
+        ({"auths": {f"https://{HOST}/v1/": {"auth": auth("user:pw")}}}, ("user", "pw")),
+        ({"auths": {f"http://{HOST}": {"auth": auth("user:pw")}}}, ("user", "pw")),
+        ({"auths": {f"https://{HOST}.evil/": {"auth": auth("user:pw")}}}, None),
+        ({"auths": {HOST: {"identitytoken": "t"}}}, None),
         ({"auths": {HOST: {}}}, None),
         ({"auths": {HOST: {"auth": "%%%"}}}, None),
         ({"auths": {HOST: {"auth": auth("nocolon")}}}, None),
@@ -115,3 +119,18 @@ def test_a_helpers_name_leads_nowhere_else(tmp_path: Path, name: object) -> None
     helper(tmp_path, "-x", GOOD)
     assert find([HOST], config(tmp_path, {"credsStore": name})) is None
     assert not (tmp_path / "asked").exists()
+
+
+def test_an_identity_token_is_for_engines(tmp_path: Path) -> None:
+    environ = config(tmp_path, {"auths": {HOST: {"auth": auth("u:"), "identitytoken": "t"}}})
+    assert credentials([HOST], environ) == (TOKEN_USER, "t")
+
+
+def test_the_variable_comes_before_the_file_and_its_helpers(tmp_path: Path) -> None:
+    helper(tmp_path, "mine", GOOD)
+    environ = config(tmp_path, {"credsStore": "mine"})
+    environ["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {HOST: {"auth": auth("ci:pw")}}})
+    assert find([HOST], environ) == ("ci", "pw")
+    assert find(["other.example"], environ) == ("user", "pw")
+    for text in ("{", "3", '{"auths": 3}'):
+        assert find([HOST], environ | {"DOCKER_AUTH_CONFIG": text}) == ("user", "pw")

@@ -39,6 +39,42 @@ def pin(host: str, name: str = "library/debian:bookworm-slim", **more: Any) -> s
     return registry.pin(parse(name), platform)
 
 
+def through(proxy: str, *trusted: str) -> Http:
+    """So that the registry has a name that is not this machine's."""
+    return Http(
+        IndexSettings(timeout=10, retries=0, proxy=f"http://{proxy}", trusted_hosts=trusted)
+    )
+
+
+def test_a_registry_that_docker_takes_without_tls() -> None:
+    """TLS is asked for first; the proxy, which is the registry, knows none."""
+    host = "registry.example:5000"
+    with FakeRegistry(index(AMD64), token="t", realm=f"http://{host}/token") as served:
+        registry = Registry(
+            http=through(served.host),
+            public="public.example",
+            relaxed=lambda name: through(served.host, name) if name == host else None,
+        )
+        found = registry.pin(parse(f"{host}/a:1"), ("amd64", ""))
+        assert found == f"{host}/a:1@{digest(AMD64.manifest)}"
+        assert all(path.startswith(f"http://{host}/") for path, _ in served.seen)
+        with pytest.raises(IndexUnavailableError):
+            registry.pin(parse("other.example:5000/a:1"), ("amd64", ""))
+        assert not any("other.example" in path for path, _ in served.seen)
+
+
+def test_its_token_comes_from_no_other_place_without_tls() -> None:
+    host = "registry.example:5000"
+    with FakeRegistry(index(AMD64), token="t", realm="http://evil.example/token") as served:
+        registry = Registry(
+            http=through(served.host),
+            public="public.example",
+            relaxed=lambda name: through(served.host, name),
+        )
+        with pytest.raises(ArtifactError, match="place that is not https"):
+            registry.pin(parse(f"{host}/a:1"), ("amd64", ""))
+
+
 # --- names --------------------------------------------------------------------------------
 
 
