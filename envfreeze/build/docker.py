@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from envfreeze.build.engine import BuildRequest, Engine, OnLine
+from envfreeze.build.engine import BuildRequest, Engine
+from envfreeze.build.said import OnLine
 from envfreeze.errors import ArtifactError, UsageError
 from envfreeze.model.lock import Lock
 from envfreeze.render import dockerfile

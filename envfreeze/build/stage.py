@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from envfreeze.build import ociarchive, ocilayers, place, tree
-from envfreeze.build.engine import Engine, OnLine, Step
+from envfreeze.build.engine import Engine, Step
 from envfreeze.build.ocibase import PERMISSIONS, BaseTree, directory_of, look
 from envfreeze.build.ocilayers import Layer, Maker, Part
+from envfreeze.build.said import OnLine
 from envfreeze.errors import ArtifactError, EngineError
 from envfreeze.model.lock import Lock
 from envfreeze.render import dockerfile, imageconfig

@@ -367,8 +367,8 @@ class _ImageJob:
             cache=self.context.cache,
             scratch=self.scratch,
         )
-        with self.context.progress.task("system"):
-            base = stage.staged(wanted, chosen)
+        with self.context.progress.task("stage"):
+            base = stage.staged(wanted, chosen, self.context.progress.doing)
         return oci.build(replace(plan, base=base, staged=True), self.context.progress)
 
     def plan(self, base: Image, tag: str, into: Path, running: Running) -> Plan:
