@@ -14,7 +14,15 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.onbase import off_base, on_base
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
-from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
+from envfreeze.workflow.basing import (
+    BOOTSTRAP,
+    ImageOptions,
+    base_image,
+    base_of,
+    bootstrap_image,
+    image_in_engine,
+    installed_by,
+)
 from envfreeze.workflow.comparing import Verified, verify_image, verify_local
 from envfreeze.workflow.context import Context, index, load
 from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_image
@@ -235,6 +243,8 @@ def _standing(lock: Lock, base: str) -> Lock:
     own = lock.machine.base
     if own is None:
         return lock
+    if base == BOOTSTRAP:  # It was seen to rest on none.
+        return off_base(lock)
     if base == own.image_id or base.partition("@")[2] == (own.reference or "@").partition("@")[2]:
         return on_base(lock)
     if lock.rests_on_base:
@@ -249,7 +259,7 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
     from envfreeze.build import docker
 
-    lock = load(lock_path)
+    lock = installed_by(load(lock_path), options)
     check_complete(lock)
     into = options.render_only
     if into is None:
@@ -274,11 +284,12 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     if options.push:
         destination(options.tag)
-    lock = load(lock_path)
+    lock = installed_by(load(lock_path), options)
     check_complete(lock)
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
-    engine.base_by_digest(chosen.base)
+    if chosen.base != BOOTSTRAP:
+        engine.base_by_digest(chosen.base)
     placed = _standing(lock, chosen.base)
     files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
@@ -327,14 +338,19 @@ class _ImageJob:
         One that wants all of them gets them: podman and docker's containerd store do.
         """
         said: EngineError | None = None
+        made = options.base == BOOTSTRAP
         for whole in (False, True):
-            image = image_in_engine(
-                self.lock, options.base, engine, self.scratch, self.context, whole=whole
-            )
-            there = [] if whole else [image.diff_ids, engine.layers_of(options.tag)]
+            if made:
+                image = bootstrap_image(self.lock, self.files, self.context)
+            else:
+                image = image_in_engine(
+                    self.lock, options.base, engine, self.scratch, self.context, whole=whole
+                )
+            own = [] if made else [image.diff_ids]
+            there = [] if whole else [*own, engine.layers_of(options.tag)]
             plan = self.plan(image, options.tag, self.scratch / "image.tar", options.running)
             plan = replace(plan, there=there)
-            self.archive(plan, options.base, engine)
+            self.archive(plan, None if made else options.base, engine)
             try:
                 with self.context.progress.task("load"):
                     engine.load(plan.into)
@@ -421,23 +437,24 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
-    lock = load(lock_path)
+    lock = installed_by(load(lock_path), options)
     check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
     placed = _standing(lock, base)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        image = base_image(lock, base, options, Path(scratch), context)
+        made = base == BOOTSTRAP
+        image = None if made else base_image(lock, base, options, Path(scratch), context)
         files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context)
+        image = image or bootstrap_image(placed, files, context)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))
-        written = job.archive(
-            plan, None if base.startswith(("oci:", "oci-archive:")) else base, None
-        )
+        local = made or base.startswith(("oci:", "oci-archive:"))
+        written = job.archive(plan, None if local else base, None)
         pushed = None
         if options.push:
-            pushed = push_archive(lock_path, lock, into, base, tag, context)
+            pushed = push_archive(lock_path, lock, into, "" if made else base, tag, context)
     return Archived(
         place=str(options.into or ""),
         pushed=pushed,
@@ -499,7 +516,13 @@ def docker_options(
     from envfreeze.render.dockerfile import DockerOptions, split_base
 
     base = _base(lock, options, context)
-    split_base(base)
+    if base != BOOTSTRAP:
+        split_base(base)
+    elif options.template is not None or options.render_only is not None:
+        raise UsageError(
+            "--base bootstrap: a Dockerfile begins with an image by digest, and this one has none",
+            hint="Without --render-only and --template the layers are laid over it.",
+        )
     return DockerOptions(
         base=base,
         lock_sha256=hash_file(lock_path)[0],
