@@ -28,6 +28,8 @@ _NOT_OURS = re.compile(
 """What the engine mounts or puts in, and what a running system makes for itself."""
 _DEBCONF = re.compile(r"/var/cache/debconf/[^/]*\.dat")
 """Answers to packages' questions, no cache in spite of the name."""
+_LOCKS = "/run/lock"
+"""Where /var/lock leads; a container has no init that would make it."""
 _MACHINE_ID = "/etc/machine-id"
 """One for all containers is worse than none: machine-id(5) says to ship it empty."""
 _CAPABILITY = "SCHILY.xattr.security.capability"
@@ -105,6 +107,8 @@ class Changes:
 
 def _is_dropped(path: str) -> bool:
     shown = path.replace("/.wh.", "/")
+    if path == _LOCKS:
+        return False
     return path == "/" or (
         _NOT_OURS.fullmatch(shown) is not None and _DEBCONF.fullmatch(shown) is None
     )

@@ -33,7 +33,7 @@ from envfreeze.store import CHUNK, Cache, disk_errors
 
 TITLE = "system packages"
 _PLACE = "tmp/envfreeze-system"
-_FORMAT = "2"
+_FORMAT = "3"
 """Raise it with what is taken out: it is part of what a layer is known by."""
 _INSTALL = f"sh /{_PLACE}/install.sh"
 _INDEX = "if command -v ldconfig >/dev/null; then ldconfig; fi; rm -f /var/cache/ldconfig/aux-cache"

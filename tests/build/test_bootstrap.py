@@ -85,6 +85,7 @@ def test_the_image_has_one_layer_without_the_accidents(scene: Scene) -> None:
     assert found["etc/machine-id"].size == 0
     assert (found["tmp"].mode, found["usr/bin"].mode) == (0o1777, 0o755)
     assert found["etc/os-release"].issym()
+    assert {name for name in found if name.startswith("run")} == {"run", "run/lock"}
     assert not found.keys() & {
         "etc/apt/sources.list",
         "etc/resolv.conf",

@@ -42,10 +42,10 @@ files = {{
     "var/log/dpkg.log": now,
 }}
 with tarfile.open(made, "w") as tar:
-    for name in ("./", "./etc", "./tmp", "./usr", "./usr/bin", "./var"):
-        member = tarfile.TarInfo(name)
+    for name in (".", "etc", "run", "run/lock", "run/of-the-day", "tmp", "usr", "usr/bin", "var"):
+        member = tarfile.TarInfo("./" + name)
         member.type = tarfile.DIRTYPE
-        member.mode = 0o1777 if name == "./tmp" else 0o755
+        member.mode = 0o1777 if name == "tmp" else 0o755
         member.mtime = time.time()
         tar.addfile(member)
     link = tarfile.TarInfo("./etc/os-release")
