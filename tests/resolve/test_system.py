@@ -14,10 +14,11 @@ import pytest
 from envfreeze.errors import UsageError
 from envfreeze.model import lock as locks_model
 from envfreeze.model.identity import system_digest
-from envfreeze.model.lock import SystemLayer
+from envfreeze.model.lock import BaseImage, SystemLayer
 from envfreeze.model.snapshot import Dist, Finding, LooseFile, Row, Site, Snapshot, System
 from envfreeze.model.survey import survey
 from envfreeze.progress import Progress
+from envfreeze.resolve.based import CHANGED, base_files
 from envfreeze.resolve.machine import MachineMeans, lock_system, read_base
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, Sidecar
@@ -179,6 +180,17 @@ def test_what_was_asked_for_and_every_package(recorded: Recorded) -> None:
     lost = {f.place.partition(":")[0] for f in every.findings if f.kind == "system-not-kept"}
     assert lost | needed == {line.split()[0] for line in every.system.installed}
     assert [lost.name for lost in every.system.unproved] == sorted(needed)
+
+
+@pytest.mark.parametrize("recorded", ["debian"], indirect=True)
+def test_what_the_image_below_has_is_not_kept_again(recorded: Recorded) -> None:
+    image = BaseImage(image_id="sha256:" + "a" * 64)
+    changes = [("/usr/lib/x86_64-linux-gnu/libacl.so.1.1.2301", CHANGED)]
+    base = base_files(image, Root(recorded.path), changes, ())
+    recorded.elf(f"{SITE}/x.so", "libcom_err.so.2")
+    made = recorded.lock(scope="all", pack=True, base=base).system
+    assert [package.name for package in made.others] == ["libacl1"]
+    assert "libcom-err2" in {package.name for package in made.held}
 
 
 @pytest.mark.parametrize("recorded", ["rocky", "debian"], indirect=True)

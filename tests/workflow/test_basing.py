@@ -21,6 +21,7 @@ from envfreeze.model.lock import (
     SystemPackage,
     dumps,
 )
+from envfreeze.progress import Progress
 from envfreeze.store import Cache
 from tests.support import fakebootstrap
 from tests.support.cli import envfreeze, ok
@@ -172,8 +173,28 @@ def bootstrap(
     return environ
 
 
-def built(path: Path, into: str, environ: Mapping[str, str], **options: Any) -> workflow.Archived:
-    context = workflow.Context(environ=environ, cache=Cache(path.parent / f"cache-{into}"))
+class Told(Progress):
+    """What work says that it is at."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def doing(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def built(
+    path: Path,
+    into: str,
+    environ: Mapping[str, str],
+    progress: Progress | None = None,
+    **options: Any,
+) -> workflow.Archived:
+    context = workflow.Context(
+        environ=environ,
+        cache=Cache(path.parent / f"cache-{into}"),
+        progress=progress or Progress(),
+    )
     chosen = workflow.ImageOptions(
         base="bootstrap", into=path.parent / into, offline=True, **options
     )
@@ -182,7 +203,9 @@ def built(path: Path, into: str, environ: Mapping[str, str], **options: Any) -> 
 
 def test_an_archive_from_packages_alone(tmp_path: Path, bootstrap: Mapping[str, str]) -> None:
     path = of_packages(tmp_path, "libx", "dpkg", "other")
-    first, again = built(path, "a.tar", bootstrap), built(path, "b.tar", bootstrap)
+    told = Told()
+    first, again = built(path, "a.tar", bootstrap, told), built(path, "b.tar", bootstrap)
+    assert told.lines == ["Setting up dpkg ...", "Setting up libx ..."]
     assert first.image_id == again.image_id
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     with tarfile.open(tmp_path / "a.tar") as tar:
