@@ -17,7 +17,7 @@ import re
 import socket
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
@@ -26,11 +26,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from envfreeze.build import whereabouts
+from envfreeze.build.said import Last, OnLine
 from envfreeze.build.whereabouts import Place, Tls
 from envfreeze.errors import EngineError, UsageError, printable
 from envfreeze.resolve import dockerlogin
-
-OnLine = Callable[[str], None]
 
 _BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
@@ -424,21 +423,14 @@ class Engine:
 
     def _follow(self, container: str, what: str, on_line: OnLine) -> None:
         """Start *container* and pass on what it says, a line at a time, until it ends."""
-        last: list[str] = []
+        last = Last(on_line)
         stream = self._api.attach(container, stdout=True, stderr=True, stream=True)
         with _closing(stream):
             self._api.start(container)
-            rest = b""
-            for chunk in stream:
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    said = printable(line.decode("utf-8", "replace").rstrip())
-                    last = [*last[-7:], said]
-                    on_line(said)
+            last.hear(stream)
         status = self._api.wait(container)["StatusCode"]
         if status != 0:
-            said = "".join(f"\n  {line}" for line in last)
-            raise EngineError(f"{what}: it ended with status {status}{said}")
+            raise EngineError(f"{what}: it ended with status {status}{last.text}")
 
     def _run(self, container: str, what: str) -> bytes:
         stream = self._api.attach(container, stdout=True, stderr=True, stream=True, demux=True)

@@ -196,6 +196,21 @@ class Dpkg:
                 queue += [p for p in self.depends(package) if not p.essential]
         return [found[key] for key in sorted(found)]
 
+    def whole(self, packages: Iterable[Installed]) -> list[Installed]:
+        """*packages* and everything they depend on, essential or not."""
+        found: dict[str, Installed] = {}
+        queue = list(packages)
+        while queue:
+            package = queue.pop()
+            if package.key not in found:
+                found[package.key] = package
+                queue += self.depends(package)
+        return [found[key] for key in sorted(found)]
+
+    def essential(self) -> list[Installed]:
+        """What every system of its kind begins with: a root directory needs no more."""
+        return self.whole(package for package in self.packages.values() if package.essential)
+
     def unmet(self, package: Installed) -> list[str]:
         """The relations of *package* that do not hold here, as a person reads them."""
         found = [

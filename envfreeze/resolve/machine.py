@@ -22,12 +22,14 @@ from envfreeze.model.lock import (
 from envfreeze.model.snapshot import Finding, Interpreter, Snapshot
 from envfreeze.model.survey import Survey, digest_of
 from envfreeze.resolve import below, databases, interpreter, programs
+from envfreeze.resolve.apk import Apk
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp, still
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.packages import Installed, inventory
 from envfreeze.resolve.provenance import Place, describe
 from envfreeze.resolve.rootfs import Root
+from envfreeze.resolve.rpm import Rpm
 from envfreeze.resolve.system import Base, Locker, MachineMeans, System
 from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 
@@ -130,8 +132,15 @@ def lock_system(
         packages=system.packages,
         held=system.held,
         unproved=system.unproved,
+        essential=_essential(database),
+        scope=means.scope,
+        others=system.others,
     )
     return layer, system
+
+
+def _essential(database: Dpkg | Rpm | Apk | None) -> list[str]:
+    return [p.key for p in database.essential()] if isinstance(database, Dpkg) else []
 
 
 def read_base(facts: Interpreter, means: MachineMeans) -> Base:
@@ -180,6 +189,7 @@ def _remembered_system(snapshot: Snapshot, seen: Survey, base: Base, means: Mach
             known = None
         if known is not None and _holds(known, means.cache):
             known.packages = [_renamed(package, means.sidecar) for package in known.packages]
+            known.others = [_renamed(package, means.sidecar) for package in known.others]
             known.unowned = _renamed_files(known.unowned, means.sidecar)
             return known
     http = None if means.http is None else _Watched(means.http)
@@ -191,7 +201,7 @@ def _remembered_system(snapshot: Snapshot, seen: Survey, base: Base, means: Mach
 
 def _holds(known: System, cache: Cache) -> bool:
     """Whether what is remembered is still true, and its packed bytes still there."""
-    artifacts = [package.artifact for package in known.packages]
+    artifacts = [package.artifact for package in (*known.packages, *known.others)]
     if known.unowned is not None and known.unowned.archive is not None:
         artifacts.append(known.unowned.archive)
     return all(_is_kept(artifact, cache) for artifact in artifacts) and still(known.libraries)
@@ -223,6 +233,7 @@ def _key(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> s
     """A digest that changes when the answer could: trees, unowned files, the system's database,
     apt's lists, programs that are asked for."""
     asked: list[object] = [_NOTE_VERSION, means.pack, means.http is None, means.library_path]
+    asked.append(means.scope)
     asked.append(None if means.base is None else means.base.image.image_id)
     asked += [means.snapshot_archive, *((one.path, one.real) for one in base.programs)]
     digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogateescape"))
