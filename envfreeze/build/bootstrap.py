@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+from urllib.parse import quote
 
 from envfreeze.build import ociarchive, ocidebs, ocilayers, place, tree
 from envfreeze.build.changes import Changes
@@ -166,7 +167,7 @@ class _Job:
             *(_merged(native) if names & _MERGED else []),
             _SUITE,
             str(made),
-            f"deb [trusted=yes] copy://{scratch}/archive ./",
+            f"deb [trusted=yes] copy://{quote(str(scratch))}/archive ./",
         ]
 
     def _architectures(self) -> list[str]:
