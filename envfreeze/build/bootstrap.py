@@ -4,8 +4,9 @@ mmdebstrap unpacks and configures them in a directory, from an archive on this m
 exactly these; what it leaves is read without its accidents (:mod:`envfreeze.build.changes`). So two
 bootstraps of one lock give the same layer.
 
-The packages' own scripts run in that directory. An ordinary user has a user namespace around them;
-root has the directory alone, and the network switched off where the kernel lets it.
+The packages' own scripts run in that directory. mmdebstrap puts a user namespace around them for an
+ordinary user. For root it does not, and mounts /proc and /sys for them: so there the whole of it
+runs with mounts, processes and network of its own, which end with it, however it ends.
 
 Source: mmdebstrap(1), for what it installs and what it removes; sources.list(5) and the "Debian
 Repository Format" for a flat archive; debootstrap's ``setup_merged_usr`` for the links.
@@ -13,9 +14,11 @@ Repository Format" for a flat archive; debootstrap's ``setup_merged_usr`` for th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -23,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+from urllib.parse import quote
 
 from envfreeze.build import ociarchive, ocidebs, ocilayers, place, tree
 from envfreeze.build.changes import Changes
@@ -52,6 +56,7 @@ _OF_THE_WAY = frozenset({"/etc/apt/sources.list"})
 """What names the archive that was made for this."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STATUS_LIMIT = 64 << 20
+_ENDING_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +124,12 @@ class _Job:
                 " digest.",
             )
         # Not in the cache: another user of a namespace must be able to enter it.
-        with tempfile.TemporaryDirectory(prefix="envfreeze-bootstrap-") as name:
-            scratch = Path(name)
+        with _scratch() as scratch:
             with disk_errors(scratch):
                 scratch.chmod(0o755)
                 self._archive(scratch / "archive")
             made = scratch / "root.tar"
-            self._run([*_alone(), program, *self._arguments(scratch, made)], scratch)
+            self._run([program, *self._arguments(scratch, made)], scratch)
             self._check(made)
             changes = Changes(made, tree.EPOCH, _OF_THE_WAY)
             changes.teach(self._below)
@@ -163,7 +167,7 @@ class _Job:
             *(_merged(native) if names & _MERGED else []),
             _SUITE,
             str(made),
-            f"deb [trusted=yes] copy://{scratch}/archive ./",
+            f"deb [trusted=yes] copy://{quote(str(scratch))}/archive ./",
         ]
 
     def _architectures(self) -> list[str]:
@@ -187,19 +191,20 @@ class _Job:
             "SOURCE_DATE_EPOCH": str(tree.EPOCH),
             "TMPDIR": str(scratch),
         }
-        last = Last(self._on_line)
+        last, alone = Last(self._on_line), _alone()
         with subprocess.Popen(
-            command,
+            [*alone, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
             cwd=scratch,
+            start_new_session=True,
         ) as process:
             try:
                 last.hear(_chunks(cast("IO[bytes]", process.stdout)))
             except BaseException:
-                process.terminate()  # It takes down its mounts and its directory.
+                _end(process, [signal.SIGKILL] if alone else [signal.SIGTERM, signal.SIGKILL])
                 raise
         if process.returncode != 0:
             raise EngineError(
@@ -244,18 +249,60 @@ def _merged(native: str) -> list[str]:
 
 
 def _alone() -> list[str]:
-    """What a command begins with that is to have no network; nothing where that cannot be."""
+    """What a command begins with that root runs: with mounts, processes and network of its own, all
+    of which end with it. Nothing where the kernel does not let it, or for an ordinary user."""
     tool = shutil.which("unshare")
     if tool is None or os.geteuid() != 0:
         return []
+    alone = [tool, "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     tried = subprocess.run(
-        [tool, "--net", "true"],
+        [*alone, "true"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
     )
-    return [tool, "--net"] if tried.returncode == 0 else []
+    return alone if tried.returncode == 0 else []
+
+
+def _end(process: subprocess.Popen[bytes], kinds: Sequence[signal.Signals]) -> None:
+    """End the program and what it has begun. Where it is alone, nothing of it stays; else it may
+    have to clean up."""
+    for kind in kinds:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDING_SECONDS)
+            return
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory that is removed afterwards, unless something is still mounted in it."""
+    path = Path(tempfile.mkdtemp(prefix="envfreeze-bootstrap-"))
+    try:
+        yield path
+    finally:
+        if mounted_below(path, _mounts()):
+            raise EngineError(
+                f"something is still mounted below {path}: it was left as it is",
+                hint="Unmount that, and remove the directory.",
+            )
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def mounted_below(path: Path, mounts: str) -> list[str]:
+    """The mount points below *path*; blanks are quoted (proc_pid_mountinfo(5), fifth field)."""
+    head = f"{path.resolve()}/".replace(" ", "\\040")
+    points = [line.split(" ")[4] for line in mounts.splitlines() if line.count(" ") > 4]
+    return [point for point in points if point.startswith(head)]
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:

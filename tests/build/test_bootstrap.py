@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from envfreeze.build import bootstrap, ocidebs
 from envfreeze.build.ocibase import look
+from envfreeze.build.said import OnLine
 from envfreeze.errors import ArtifactError, EngineError, LockError, UsageError
 from envfreeze.model.lock import Artifact, Lock, SystemPackage
 from envfreeze.resolve.ociimage import Image
@@ -30,6 +32,7 @@ class Scene:
         self.packages: list[SystemPackage] = []
         self.log = fakebootstrap.install(path / "bin")
         self.said: list[str] = []
+        self.hear: OnLine = self.said.append
         self.deb("dpkg", Essential="yes")
         self.deb("debconf", "1.5", arch="all")
 
@@ -55,7 +58,7 @@ class Scene:
             platform=("amd64", ""),
             cache=Cache(self.path / cache),
         )
-        return bootstrap.bootstrapped(wanted, self.said.append)
+        return bootstrap.bootstrapped(wanted, self.hear)
 
     @property
     def called(self) -> dict[str, Any]:
@@ -211,6 +214,35 @@ def test_nothing_is_left_behind(
     with pytest.raises(EngineError):
         scene.make("b")
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_an_interruption_ends_what_runs(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    scene.deb("slow")
+
+    def stop(line: str) -> None:
+        if "slow" in line:
+            raise KeyboardInterrupt
+
+    scene.hear = stop
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        scene.make()
+    assert time.monotonic() - began < 10
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_is_mounted_is_not_removed() -> None:
+    mounts = (
+        "22 1 0:20 / /proc rw,nosuid - proc proc rw\n"
+        "23 1 0:21 / /tmp/a\\040b/root/sys ro - sysfs sys rw\n"
+        "24 1 0:22 / /tmp/a\\040bc/sys ro - sysfs sys rw\n"
+    )
+    assert bootstrap.mounted_below(Path("/tmp/a b"), mounts) == ["/tmp/a\\040b/root/sys"]
+    assert bootstrap.mounted_below(Path("/tmp/a"), mounts) == []
 
 
 def test_a_build_finds_its_packages_there(scene: Scene) -> None:

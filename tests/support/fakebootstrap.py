@@ -28,6 +28,8 @@ for block in listed:
     if name == "broken":
         print("dpkg: error processing package broken (--configure):\\n exit status 1", flush=True)
         sys.exit(25)
+    if name == "slow":
+        time.sleep(60)
     if name != "forgotten":
         status.append("\\n".join([lines[0], "Status: install ok installed", *lines[1:]]))
 now = str(time.time_ns())
