@@ -241,7 +241,8 @@ def _standing(lock: Lock, base: str) -> Lock:
         return lock
     if base == BOOTSTRAP:  # It was seen to rest on none.
         return off_base(lock)
-    if base == own.image_id or base.partition("@")[2] == (own.reference or "@").partition("@")[2]:
+    digest = (own.reference or "").partition("@")[2]
+    if base == own.image_id or (digest and base.partition("@")[2] == digest):
         return on_base(lock)
     if lock.rests_on_base:
         raise UsageError(
