@@ -12,7 +12,7 @@ SHELL := /bin/sh
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean engine
+.PHONY: help demo test testall lint bench clean engine
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -72,8 +72,11 @@ engine:
 demo: $(VENV)/.installed ## capture this machine's own Python, rebuild it under demo/, verify
 	@BIN=$(BIN) PYTHON="$(PYTHON)" sh -eu -c "$$DEMO"
 
-test: $(VENV)/.groups engine ## the whole suite
+test: $(VENV)/.groups engine ## the suite
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+testall: $(VENV)/.groups engine ## the suite, and what takes long and shows more of the same
+	$(BIN)/python -m pytest -n 2 --all $(PYTEST_ARGS)
 
 lint: $(VENV)/.groups ## ruff and mypy --strict
 	$(BIN)/ruff check .

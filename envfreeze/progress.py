@@ -18,6 +18,10 @@ class Progress:
         del label, total
         yield lambda _count: None
 
+    def doing(self, text: str) -> None:
+        """What the piece of work is at; the next such line takes its place."""
+        del text
+
     def note(self, text: str) -> None:
         """One line that a person should see now."""
         del text

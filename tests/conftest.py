@@ -18,6 +18,20 @@ settings.register_profile("envfreeze", deadline=None, suppress_health_check=[Hea
 settings.load_profile("envfreeze")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="the tests marked long, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked long, unless it was asked for: by option, by mark or by its name."""
+    if config.option.all or config.option.markexpr or any("::" in arg for arg in config.args):
+        return
+    left_out = [item for item in items if "long" in item.keywords]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if "long" not in item.keywords]
+
+
 ENGINE = frozenset({"test_docker", "test_docker_e2e", "test_oci", "test_podman", "test_push"})
 """Files whose tests need an engine, and an image that takes minutes to build."""
 

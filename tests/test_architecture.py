@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import json
 import os
@@ -50,7 +51,13 @@ SOURCES = {path.relative_to(HOME).as_posix(): path for path in sorted(HOME.rglob
 PROBES = {name: path for name, path in SOURCES.items() if name.startswith("probe/")}
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def imported(path: Path) -> tuple[str, ...]:
+    """As :func:`_imported`: each module is parsed once."""
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     """Every module that *path* imports, wherever it stands in the file, relative ones resolved."""
     package = ["envfreeze", *path.relative_to(HOME).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):

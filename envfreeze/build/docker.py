@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envfreeze.build import buildx, whereabouts
-from envfreeze.build.engine import BuildRequest, Engine, OnLine
+from envfreeze.build.engine import BuildRequest, Engine
+from envfreeze.build.said import OnLine
 from envfreeze.errors import ArtifactError, EngineError, UsageError
 from envfreeze.model.lock import Lock
 from envfreeze.render import dockerfile

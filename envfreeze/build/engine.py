@@ -17,7 +17,7 @@ import re
 import socket
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
@@ -26,17 +26,19 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from envfreeze.build import whereabouts
+from envfreeze.build.said import Last, OnLine
 from envfreeze.build.whereabouts import Place, Tls
 from envfreeze.errors import EngineError, UsageError, printable
 from envfreeze.resolve import dockerlogin
-
-OnLine = Callable[[str], None]
 
 _BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 """The classic builder paints what a step writes to its standard error."""
 _CHUNK = 1 << 20
+_AGAIN = "See that the engine runs, and build again: all that was fetched is kept."
+_TEMPORARY = "io.envfreeze.temporary"
+"""The label of a container that lives for a moment: the process and the machine it is for."""
 _START = "Start Docker, or set DOCKER_HOST to an engine that runs."
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _PING_SECONDS = 20
@@ -76,6 +78,7 @@ class Engine:
     def __init__(self, api: Any, host: str) -> None:
         self._api = api
         self.host = host
+        self._is_tidy = False
 
     def close(self) -> None:
         self._api.close()
@@ -353,6 +356,7 @@ class Engine:
     ) -> Iterator[str]:
         """A container of *image* that was not started, for as long as the block runs; its id."""
         closed: dict[str, Any] = {} if writable else {"read_only": True}
+        self._remove_left_behind()
         with self._errors(f"cannot make a container of {image}"):
             container = self._api.create_container(
                 image,
@@ -361,6 +365,7 @@ class Engine:
                 user=user,
                 environment=dict(environment or {}),
                 network_disabled=True,
+                labels={_TEMPORARY: f"{os.getpid()} {_here()}"},
                 host_config=self._api.create_host_config(network_mode="none", **closed),
             )["Id"]
         try:
@@ -368,6 +373,21 @@ class Engine:
         finally:
             with contextlib.suppress(Exception):
                 self._api.remove_container(container, force=True, v=True)
+
+    def _remove_left_behind(self) -> None:
+        """What we made for a moment and whose process is no more: it is left where the engine, or
+        we, were killed."""
+        if self._is_tidy:
+            return
+        self._is_tidy = True
+        with contextlib.suppress(Exception):  # Whatever it is, it stands in nobody's way.
+            for one in self._api.containers(all=True, filters={"label": _TEMPORARY}):
+                if _is_left_behind(one):
+                    self._api.remove_container(one["Id"], force=True, v=True)
+            # A container that becomes an image gives it its labels.
+            for one in self._api.images(filters={"label": _TEMPORARY, "dangling": True}):
+                if _is_left_behind(one):
+                    self._api.remove_image(one["Id"], noprune=False)
 
     def changed(
         self,
@@ -389,7 +409,7 @@ class Engine:
             self.created(
                 step.image, argv, step.environment, writable=True, user="0:0"
             ) as container,
-            self._errors(what, hint=""),
+            self._errors(what, hint=_AGAIN),
         ):
             began = _seconds(self._api.inspect_container(container)["Created"])
             self._api.put_archive(container, "/", _Chunks(files))
@@ -403,21 +423,14 @@ class Engine:
 
     def _follow(self, container: str, what: str, on_line: OnLine) -> None:
         """Start *container* and pass on what it says, a line at a time, until it ends."""
-        last: list[str] = []
+        last = Last(on_line)
         stream = self._api.attach(container, stdout=True, stderr=True, stream=True)
         with _closing(stream):
             self._api.start(container)
-            rest = b""
-            for chunk in stream:
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    said = printable(line.decode("utf-8", "replace").rstrip())
-                    last = [*last[-7:], said]
-                    on_line(said)
+            last.hear(stream)
         status = self._api.wait(container)["StatusCode"]
         if status != 0:
-            said = "".join(f"\n  {line}" for line in last)
-            raise EngineError(f"{what}: it ended with status {status}{said}")
+            raise EngineError(f"{what}: it ended with status {status}{last.text}")
 
     def _run(self, container: str, what: str) -> bytes:
         stream = self._api.attach(container, stdout=True, stderr=True, stream=True, demux=True)
@@ -534,12 +547,36 @@ class Engine:
             yield
         except APIError as error:
             said = error.explanation or str(error)
-            raise EngineError(f"{what}: {said}", hint=hint if hint != _START else "") from error
+            raise EngineError(
+                f"{what}: {said}", hint=hint if hint not in {_START, _AGAIN} else ""
+            ) from error
         except (DockerException, RequestException, HTTPError, OSError) as error:
             if getattr(error, "errno", None) in _FULL:
                 raise  # It is this machine's disk that is full: an image was being saved to it.
-            said = f"{what} on the engine at {self.host}: {error}"
+            said = f"{what} on the engine at {self.host}: {_cause(error)}"
             raise EngineError(said, hint=hint) from error
+
+
+def _here() -> str:
+    """The machine, as far as a process id goes."""
+    with contextlib.suppress(OSError):
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115
+    return socket.gethostname()
+
+
+def _is_left_behind(found: Mapping[str, Any]) -> bool:
+    pid, _, here = str(found["Labels"][_TEMPORARY]).partition(" ")
+    return here == _here() and pid.isdecimal() and not _is_alive(int(pid))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # It is another user's.
+    return True
 
 
 def has_no_such_program(error: EngineError) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,9 @@ from envfreeze.progress import Progress
 from envfreeze.store import BlobWriter, Cache, hash_file, open_artifact
 
 WORKERS = 8
+
+Elsewhere = Callable[[Artifact], Iterable[str]]
+"""Other URLs that are said to have the bytes of an artifact."""
 
 
 class Downloads(Protocol):
@@ -37,14 +41,34 @@ class _Interruptible(BlobWriter):
         return self._blob.write(data)
 
 
+def _other_bytes(artifact: Artifact, error: ArtifactError) -> ArtifactError:
+    if "expected sha256" not in str(error):
+        return error
+    return ArtifactError(
+        f"{artifact.filename} is not the file that the lock names\n{error}",
+        hint="The index serves other bytes now; give a mirror that has the original with "
+        "PIP_INDEX_URL, and build again.",
+    )
+
+
 class Fetcher:
     """Finds artifacts beside the lock, in the cache, or on the network, in this order."""
 
-    def __init__(self, lock_path: Path, cache: Cache, http: Downloads | None) -> None:
-        """:param http: None: offline, what is not here is an error."""
+    def __init__(
+        self,
+        lock_path: Path,
+        cache: Cache,
+        http: Downloads | None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """
+        :param http: None: offline, what is not here is an error.
+        :param elsewhere: asked where the locked URL does not give what the lock names.
+        """
         self._lock_path = lock_path
         self._cache = cache
         self._http = http
+        self._elsewhere = elsewhere or (lambda _: ())
         self._stop = threading.Event()
 
     def one(self, artifact: Artifact) -> Path:
@@ -73,22 +97,28 @@ class Fetcher:
                 hint="Run once without --offline; everything fetched is kept.",
             )
         try:
-            with self._cache.writing(expect=artifact.sha256) as blob:
-                self._http.download(
-                    str(artifact.url), _Interruptible(blob, self._stop), artifact.size
-                )
+            self._from(self._http, str(artifact.url), artifact)
         except ArtifactError as error:
-            if "expected sha256" in str(error):
-                raise ArtifactError(
-                    f"{artifact.filename} is not the file that the lock names\n{error}",
-                    hint="The index serves other bytes now; a cache or mirror that has the "
-                    "original can be given with PIP_INDEX_URL and a new capture.",
-                ) from error
-            raise
+            if not self._from_elsewhere(self._http, artifact):
+                raise _other_bytes(artifact, error) from error
         path = self._cache.find(artifact.sha256)
         if path is None:
             raise ArtifactError(f"{artifact.filename} vanished from the cache while it was used")
         return path
+
+    def _from(self, http: Downloads, url: str, artifact: Artifact) -> None:
+        with self._cache.writing(expect=artifact.sha256) as blob:
+            http.download(url, _Interruptible(blob, self._stop), artifact.size)
+
+    def _from_elsewhere(self, http: Downloads, artifact: Artifact) -> bool:
+        """A file that was moved, that is behind a login in its URL, or on today's mirror."""
+        if self._stop.is_set():
+            return False
+        for url in self._elsewhere(artifact):
+            with contextlib.suppress(ArtifactError):
+                self._from(http, url, artifact)
+                return True
+        return False
 
     def all(self, artifacts: Iterable[Artifact], progress: Progress) -> dict[str, Path]:
         """sha256 to file for all of *artifacts*, fetched in parallel."""

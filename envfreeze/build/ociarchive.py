@@ -81,6 +81,11 @@ def write(path: Path, content: Content, epoch: int) -> Written:
     )
 
 
+def manifest_digest(config: Mapping[str, Any], layers: Sequence[Descriptor]) -> str:
+    """By what a registry would know this image."""
+    return _digest(canonical(_manifest(canonical(config), layers)))
+
+
 def canonical(document: object) -> bytes:
     """JSON that does not depend on the order of what it is made from."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()

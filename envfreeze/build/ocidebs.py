@@ -201,7 +201,7 @@ def plan(lock: Lock, below: BaseTree, artifacts: Mapping[str, Path]) -> Addition
         there = have.get(f"{package.name}:{package.arch}")
         settled = there is not None and there.fields.get("Status") == "install ok installed"
         if there is None or there.version != package.version or not settled:
-            debs.append(_read(package, artifacts[package.artifact.sha256], there))
+            debs.append(read(package, artifacts[package.artifact.sha256], there))
     if not debs:
         return None
     problems = [
@@ -241,7 +241,11 @@ def _check_release(lock: Lock, below: BaseTree) -> None:
             )
 
 
-def _read(package: SystemPackage, path: Path, old: Installed | None) -> Deb:
+def read(package: SystemPackage, path: Path, old: Installed | None) -> Deb:
+    """What a .deb says of itself.
+
+    :raises LockError: it is another package than the lock's.
+    """
     try:
         with path.open("rb") as file:
 

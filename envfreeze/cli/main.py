@@ -157,6 +157,16 @@ def capture(
             "may be repeated.",
         ),
     ] = None,
+    system: Annotated[
+        str,
+        typer.Option(
+            "--system",
+            metavar="needed|essential|manual|all",
+            help="Debian, Ubuntu: which system packages to keep, each of these with the ones before"
+            " it. essential: what every system begins with (build --base bootstrap); manual: what"
+            " was asked for by hand; all: every one.",
+        ),
+    ] = "needed",
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -176,6 +186,7 @@ def capture(
         without=tuple(without or ()),
         pack_base=pack_base,
         needs=tuple(needs or ()),
+        system=system,
     )
     context = _context(quiet)
     captured = workflow.capture(target, output, options, context)
@@ -212,7 +223,8 @@ def build(
         str | None,
         typer.Option(
             help="docker, oci: the base image, NAME@sha256:DIGEST; without it: chosen from the"
-            " lock. oci takes oci:DIRECTORY and oci-archive:FILE, too."
+            " lock. bootstrap: made of the lock's own packages. oci takes oci:DIRECTORY and"
+            " oci-archive:FILE, too."
         ),
     ] = None,
     registry: Annotated[
@@ -263,6 +275,14 @@ def build(
             " it: as the lock says.",
         ),
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system",
+            metavar="needed|essential|manual|all",
+            help="docker, oci: which of the lock's system packages to install; without it: needed.",
+        ),
+    ] = None,
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
@@ -279,7 +299,7 @@ def build(
     options = workflow.BuildOptions(offline=offline, python=python)
     if to == "venv":
         _reject("venv", tag=tag, base=base, registry=registry, user=user, push=push or None)
-        _reject("venv", render_only=render_only, template=template)
+        _reject("venv", render_only=render_only, template=template, system=system)
         _reject("venv, which takes --python", interpreter=interpreter)
         _reject("venv, which takes --into", prefix=prefix)
         if into is None:
@@ -300,6 +320,7 @@ def build(
         push=push,
         interpreter=interpreter,
         prefix=prefix,
+        system=system or "needed",
     )
     if to == "docker":
         _reject("docker", into=into, python=python, yes=yes or None)

@@ -169,6 +169,8 @@ def _system(layer: SystemLayer) -> Iterator[Line]:
         every = [(package.name, package.version) for package in layer.packages]
         every += [(package.name, package.version) for package in layer.held]
         yield "", ", ".join(f"{name} {version}" for name, version in sorted(every))
+    if layer.others:
+        yield "", f"{plural(len(layer.others), 'package')} kept besides ({layer.scope})"
     if layer.named:
         named = plural(len(layer.named), "package")
         yield "", f"{named} of {layer.manager} needed, identified and not kept"

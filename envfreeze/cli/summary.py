@@ -52,7 +52,8 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     lines += [f"  {_source(source)}" for source in machine.sources if source.problem is None]
     if machine.base is not None:
         lines.append(f"  base image {_base(machine.base)}")
-    if machine.system.packages or machine.system.held or machine.system.unproved:
+    system = machine.system
+    if system.packages or system.held or system.unproved or system.others:
         lines.append(f"  {_system(captured)}")
     lines += _notable(captured)
     state = "hermetic" if machine.hermetic else "NOT hermetic"
@@ -154,7 +155,9 @@ def _system(captured: Captured) -> str:
     for proof in ("proved", "packed"):
         if proofs[proof]:
             text += f" · {proofs[proof]} {proof}"
-    return text + (f" · {len(system.unproved)} unproved" if system.unproved else "")
+    text += f" · {len(system.unproved)} unproved" if system.unproved else ""
+    more = f" · {len(system.others)} more kept ({system.scope})" if system.others else ""
+    return text + more
 
 
 def _base(base: BaseImage) -> str:

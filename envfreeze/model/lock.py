@@ -31,6 +31,10 @@ Proof = Literal["proved", "packed", "base"]
 """``base``: the image that the environment stands on has it, file by file, and it is kept nowhere
 else (:attr:`Machine.held`)."""
 
+Scope = Literal["needed", "essential", "manual", "all"]
+"""Which of a system's packages, each with the ones before it: what the environment needs; what
+every system begins with; what somebody asked for, with what that depends on; every one."""
+
 Kind = Literal[
     "debian",
     "ubuntu",
@@ -346,6 +350,13 @@ class SystemLayer(Kebab, frozen=True, kw_only=True):
     held: list[NamedPackage] = []
     """Packages of dpkg that the environment needs, and that the base image has, file by file."""
     unproved: list[Unproved] = []
+    essential: list[str] = []
+    """``name:arch`` of what every system of its kind begins with: the packages that dpkg calls
+    essential, and what they depend on. No part of the id, as the next two."""
+    scope: Scope = "needed"
+    """What the capture kept; more than ``needed`` is in :attr:`others`."""
+    others: list[SystemPackage] = []
+    """What is kept though the environment does not need it; no build installs it unasked."""
 
 
 class InterpreterLayer(Kebab, frozen=True, kw_only=True):
@@ -492,13 +503,15 @@ def edit_problem(edit: Edit) -> str | None:
 
 
 def artifacts(lock: Lock) -> list[Artifact]:
-    """Every artifact that a rebuild needs, in the lock's order."""
+    """Every artifact that the lock names, in its order: what a rebuild needs, and what of
+    :attr:`SystemLayer.others` it may be asked for."""
     found = [artifact for package in lock.packages for artifact in package.artifacts]
     found += [artifact for package in lock.machine.shadowed for artifact in package.artifacts]
     found += [site.archive for site in lock.machine.loose if site.archive]
     found += [source.archive for source in lock.machine.sources if source.archive]
-    found += [package.artifact for package in lock.machine.system.packages]
-    unowned = lock.machine.system.unowned
+    system = lock.machine.system
+    found += [package.artifact for package in (*system.packages, *system.others)]
+    unowned = system.unowned
     found += [unowned.archive] if unowned and unowned.archive else []
     if lock.machine.interpreter.archive:
         found.append(lock.machine.interpreter.archive)
@@ -523,7 +536,7 @@ INLINE = frozenset(
 )
 """Tables that are written on one line, so that a package is one short block."""
 
-LINES = frozenset({"installed", "removed"})
+LINES = frozenset({"essential", "installed", "removed"})
 """Arrays of texts with a line for each."""
 
 
@@ -658,12 +671,7 @@ def _base_problems(base: BaseImage, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _system_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]]:
-    for index, needed in enumerate(system.packages):
-        place = f"{ours}.packages[{index}]"
-        yield from _artifact_problems(needed.artifact, f"{place}.artifact")
-        for text in (needed.name, needed.arch, needed.version, *needed.depends):
-            if not _DEBIAN_WORD.fullmatch(text):
-                yield place, f"{text!r} cannot be part of a Debian package's name or version"
+    yield from _debian_problems(system, ours)
     for index, line in enumerate(system.installed):
         if not _INSTALLED.fullmatch(line):
             yield f"{ours}.installed[{index}]", f"{line!r} is not a name, version and architecture"
@@ -677,6 +685,19 @@ def _system_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]
         yield from _unowned_problems(system.unowned, f"{ours}.unowned")
     for index, directory in enumerate(system.library_path):
         yield from _entry_problems(directory, f"{ours}.library-path[{index}]")
+
+
+def _debian_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]]:
+    kept = [(f"{ours}.packages[{index}]", one) for index, one in enumerate(system.packages)]
+    kept += [(f"{ours}.others[{index}]", one) for index, one in enumerate(system.others)]
+    for place, package in kept:
+        yield from _artifact_problems(package.artifact, f"{place}.artifact")
+        for text in (package.name, package.arch, package.version, *package.depends):
+            if not _DEBIAN_WORD.fullmatch(text):
+                yield place, f"{text!r} cannot be part of a Debian package's name or version"
+    for index, key in enumerate(system.essential):
+        if not _DEBIAN_WORD.fullmatch(key):
+            yield f"{ours}.essential[{index}]", f"{key!r} is not a package of Debian"
 
 
 def _entry_problems(directory: str, place: str) -> Iterator[tuple[str, str]]:

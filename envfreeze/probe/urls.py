@@ -18,10 +18,14 @@ _SLASHES = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:)(?:[/\\]*\\[/\\]*)")
 _MARKS = frozenset("__token__ private-token private_token access-token access_token".split())
 # And here if it looks like one: these are names of directories, too.
 _WORDS = frozenset("t token tokens auth basic key apikey api-key secret".split())
-# As their issuers begin them.
+# As their issuers write them, and no shorter: hf_xet-1.8.0-cp38-abi3-... is a wheel.
 _ISSUED = re.compile(
-    r"(gh[opsur]_|github_pat_|gl(pat|dt|cbt|ptt|rt)-|hf_|pypi-Ag|xox[abps]-|AKIA|eyJ)"
-    r"[A-Za-z0-9_.=-]{10,}$"
+    r"(gh[opsur]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}|gl(pat|dt|cbt|ptt|rt)-[\w-]{20,}"
+    r"|hf_[A-Za-z0-9]{30,}|pypi-Ag[\w-]{50,}|xox[abps]-[A-Za-z0-9-]{20,}|AKIA[A-Z0-9]{16}"
+    r"|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)$"
+)
+_ARCHIVE = re.compile(
+    r"\.(whl|egg|zip|tar|tgz|tar\.\w+|conda|u?deb|rpm|apk)(\.\w+)?$", re.IGNORECASE
 )
 _TOKEN = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_~%=-]{12,}$")
 _BASIC = re.compile(r"(?=[^0-9]*[0-9])(?![^A-Za-z]*$)[A-Za-z0-9_~%=]{12,}$")
@@ -44,7 +48,9 @@ def bare_path(path):
         before = kept[-1].lower() if kept else ""
         # A directory that is called like what is in it is no secret: pool/main/t/texlive2023/...
         is_name = following.startswith(segment)
-        if segment and not is_name and _is_token_after(before, segment):
+        if _ARCHIVE.search(segment):
+            kept.append(_bare_segment(segment))
+        elif segment and not is_name and _is_token_after(before, segment):
             kept.pop()
         elif not _ISSUED.match(segment):
             kept.append(_bare_segment(segment))

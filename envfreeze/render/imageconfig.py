@@ -99,6 +99,20 @@ def _history(base: Mapping[str, Any], layers: int) -> list[Any] | None:
     return rows if told == layers else None
 
 
+def of_root(platform: tuple[str, str], what: str, diff_ids: Sequence[str]) -> dict[str, Any]:
+    """The configuration of an image of one layer, that nobody has built before."""
+    architecture, variant = platform
+    return {
+        "architecture": architecture,
+        **({"variant": variant} if variant else {}),
+        "os": "linux",
+        "created": CREATED,
+        "config": {"Env": [f"PATH={_DEFAULT_PATH}"], "Cmd": ["/bin/sh"]},
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        "history": [{"created": CREATED, "created_by": f"envfreeze: {what}"}],
+    }
+
+
 def with_layer(base: Mapping[str, Any], count: int, what: str) -> dict[str, Any]:
     """The base's configuration with one more layer in its history.
 

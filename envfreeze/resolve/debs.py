@@ -101,14 +101,20 @@ def file_name(package: Installed | SystemPackage) -> str:
     return f"{package.name}_{package.version.replace(':', '%3a')}_{package.arch}.deb"
 
 
-def prove(dpkg: Dpkg, packages: Sequence[Installed], means: Means) -> Proofs:
+def prove(
+    dpkg: Dpkg,
+    packages: Sequence[Installed],
+    means: Means,
+    beside: Iterable[Installed] = (),
+) -> Proofs:
     """Prove each of *packages*, and pack what is not proved.
 
-    :param packages: usually ``dpkg.closure(...)``; ``depends`` is restricted to them.
+    :param packages: usually ``dpkg.closure(...)``; ``depends`` is restricted to them,
+    :param beside: and to what is in the lock besides.
     """
     packages = sorted({package.key: package for package in packages}.values(), key=_order)
     lists = offers(dpkg.root, packages)
-    names = {package.key: package.name for package in packages}
+    names = {package.key: package.name for package in (*packages, *beside)}
     done = Proofs()
     with ThreadPoolExecutor(_THREADS) as pool:
         prover = _Prover(dpkg, means)

@@ -67,6 +67,7 @@ class Dpkg:
         self.root = root
         self.packages = {package.key: package for package in packages}
         self.diversions = list(_diversions(root))
+        self._lists: dict[str, bytes] = {}
         self._by_name: dict[str, list[Installed]] = {}
         self._providers: dict[str, list[tuple[Installed, str | None]]] = {}
         for package in self.packages.values():
@@ -97,7 +98,14 @@ class Dpkg:
 
     def files(self, package: Installed) -> list[str]:
         """The paths that the package ships, as its list spells them (directories too)."""
-        return [_text(line) for line in (self.info(package, "list") or b"").split(b"\n") if line]
+        return [_text(line) for line in self._list(package).split(b"\n") if line]
+
+    def _list(self, package: Installed) -> bytes:
+        """Read once: an environment asks for the owners of its files several times."""
+        known = self._lists.get(package.key)
+        if known is None:
+            known = self._lists[package.key] = self.info(package, "list") or b""
+        return known
 
     def on_disk(self, package: Installed, path: str) -> str:
         """Where the file that *package* ships as *path* lies, diversions counted in."""
@@ -115,7 +123,7 @@ class Dpkg:
         wanted = set(spelled)
         found: dict[str, list[Installed]] = {}
         for package in self.packages.values():
-            lines = set((self.info(package, "list") or b"").split(b"\n"))
+            lines = set(self._list(package).split(b"\n"))
             for line in sorted(lines & wanted):
                 for path in spelled[line]:
                     if self._is_at(package, _text(line), path) and package not in found.get(
@@ -187,6 +195,21 @@ class Dpkg:
                 found[package.key] = package
                 queue += [p for p in self.depends(package) if not p.essential]
         return [found[key] for key in sorted(found)]
+
+    def whole(self, packages: Iterable[Installed]) -> list[Installed]:
+        """*packages* and everything they depend on, essential or not."""
+        found: dict[str, Installed] = {}
+        queue = list(packages)
+        while queue:
+            package = queue.pop()
+            if package.key not in found:
+                found[package.key] = package
+                queue += self.depends(package)
+        return [found[key] for key in sorted(found)]
+
+    def essential(self) -> list[Installed]:
+        """What every system of its kind begins with: a root directory needs no more."""
+        return self.whole(package for package in self.packages.values() if package.essential)
 
     def unmet(self, package: Installed) -> list[str]:
         """The relations of *package* that do not hold here, as a person reads them."""

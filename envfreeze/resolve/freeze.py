@@ -33,6 +33,7 @@ from envfreeze.model.lock import (
     PackageFacts,
     PackageTool,
     Proof,
+    Scope,
     SourceTree,
     Tool,
     Unproved,
@@ -67,6 +68,8 @@ class Means:
     pack: bool = True
     needs: tuple[str, ...] = ()
     """Programs that packages call, by name or absolute path."""
+    scope: Scope = "needed"
+    """Which packages of the system are kept."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Of the target: PATH and LD_LIBRARY_PATH tell what it runs and loads."""
     root: Root = field(default_factory=Root)
@@ -104,6 +107,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
             http=None if means.offline else means.index.http,
             pack=means.pack,
             needs=means.needs,
+            scope=means.scope,
             path=means.environ.get("PATH"),
             library_path=means.environ.get("LD_LIBRARY_PATH", ""),
             root=means.root,

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, cast
@@ -119,14 +119,18 @@ def own_files(facts: Interpreter, *, root: Root | None = None) -> list[str]:
     return sorted(found)
 
 
-def pack(facts: Interpreter, cache: Cache, *, root: Root | None = None) -> tuple[str, int]:
+def pack(
+    facts: Interpreter, cache: Cache, *, root: Root | None = None, files: Sequence[Path] = ()
+) -> tuple[str, int]:
     """The base interpreter as a ``.tar.gz`` in *cache*: its ``(sha256, size)``.
+
+    *files*: :func:`interpreter_files`, where they are known already.
 
     Paths are relative to ``/``. The same files give the same bytes: sorted, one time, owned
     by root. What was packed is remembered by the files' times and sizes.
     """
     root = root or Root()
-    paths = [str(path) for path in interpreter_files(facts, root=root)]
+    paths = [str(path) for path in files or interpreter_files(facts, root=root)]
     key = fingerprint(root, paths)
     known = cache.read_note(_KIND, key)
     if known is not None:
@@ -146,11 +150,10 @@ def pack(facts: Interpreter, cache: Cache, *, root: Root | None = None) -> tuple
     return writer.sha256, writer.size
 
 
-def watched(facts: Interpreter, root: Root) -> list[str]:
-    """What to watch to see the interpreter change: its files, and the directories they are in,
-    which change when a file appears."""
-    files = [str(path) for path in interpreter_files(facts, root=root)]
-    paths = {*files, *(path.rpartition("/")[0] or "/" for path in files)}
+def watched(files: Iterable[Path], root: Root) -> list[str]:
+    """What to watch to see the interpreter of these *files* change: they, and the directories
+    they are in, which change when a file appears."""
+    paths = {name for path in files for name in (str(path), str(path.parent))}
     return sorted(root.host(path) for path in paths)
 
 

@@ -22,19 +22,21 @@ from envfreeze.model.lock import (
 from envfreeze.model.snapshot import Finding, Interpreter, Snapshot
 from envfreeze.model.survey import Survey, digest_of
 from envfreeze.resolve import below, databases, interpreter, programs
+from envfreeze.resolve.apk import Apk
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.frozen import stamp, still
 from envfreeze.resolve.http import Http
 from envfreeze.resolve.packages import Installed, inventory
 from envfreeze.resolve.provenance import Place, describe
 from envfreeze.resolve.rootfs import Root
+from envfreeze.resolve.rpm import Rpm
 from envfreeze.resolve.system import Base, Locker, MachineMeans, System
 from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 
 __all__ = ["MachineLayers", "MachineMeans", "lock_machine", "lock_system", "read_base"]
 
 _NOTE = "system"
-_NOTE_VERSION = 4
+_NOTE_VERSION = 5
 APT_LISTS = "/var/lib/apt/lists"
 LOADER_INDEX = "/etc/ld.so.cache"
 
@@ -83,7 +85,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
     facts = snapshot.interpreter
     base = read_base(facts, means)
     with means.progress.task("interpreter"):
-        own = _interpreter(facts, base.origin, means)
+        own = _interpreter(facts, base, means)
         dpkg = base.database if isinstance(base.database, Dpkg) else None
         place = Place(root=means.root, dpkg=dpkg, os_release=snapshot.system.os_release)
         own = describe(own, base.origin, place, means.cache)
@@ -96,7 +98,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
         findings=system.findings,
         watched=system.libraries
         | {path: stamp(path) for path in _watched(facts, means.root)}
-        | {path: stamp(path) for path in interpreter.watched(facts, means.root)},
+        | {path: stamp(path) for path in interpreter.watched(base.own, means.root)},
     )
 
 
@@ -130,8 +132,15 @@ def lock_system(
         packages=system.packages,
         held=system.held,
         unproved=system.unproved,
+        essential=_essential(database),
+        scope=means.scope,
+        others=system.others,
     )
     return layer, system
+
+
+def _essential(database: Dpkg | Rpm | Apk | None) -> list[str]:
+    return [p.key for p in database.essential()] if isinstance(database, Dpkg) else []
 
 
 def read_base(facts: Interpreter, means: MachineMeans) -> Base:
@@ -146,6 +155,7 @@ def read_base(facts: Interpreter, means: MachineMeans) -> Base:
         root=root,
         database=database,
         problems=problems,
+        own=interpreter.interpreter_files(facts, root=root),
         origin=interpreter.origin(facts, database if isinstance(database, Dpkg) else None),
         programs=programs.find(root, means.needs, f"{facts.scripts}:{path}"),
     )
@@ -156,18 +166,14 @@ def _watched(facts: Interpreter, root: Root) -> list[str]:
     return [root.at(path) for path in paths]
 
 
-def _interpreter(
-    facts: Interpreter, origin: interpreter.Origin, means: MachineMeans
-) -> InterpreterLayer:
-    if origin.kind == "system":
+def _interpreter(facts: Interpreter, base: Base, means: MachineMeans) -> InterpreterLayer:
+    if base.origin.kind == "system":
         return InterpreterLayer(facts=facts, origin="system")
-    if means.base is not None and means.base.has_all(
-        map(str, interpreter.interpreter_files(facts, root=means.root))
-    ):
+    if means.base is not None and means.base.has_all(map(str, base.own)):
         return InterpreterLayer(facts=facts, origin="base")
     if not means.pack:
         return InterpreterLayer(facts=facts, origin="unpacked")
-    sha256, _ = interpreter.pack(facts, means.cache, root=means.root)
+    sha256, _ = interpreter.pack(facts, means.cache, root=means.root, files=base.own)
     archive = kept(means.cache, means.sidecar, sha256, f"python-{facts.version}.tar.gz")
     return InterpreterLayer(facts=facts, origin="packed", archive=archive)
 
@@ -183,6 +189,7 @@ def _remembered_system(snapshot: Snapshot, seen: Survey, base: Base, means: Mach
             known = None
         if known is not None and _holds(known, means.cache):
             known.packages = [_renamed(package, means.sidecar) for package in known.packages]
+            known.others = [_renamed(package, means.sidecar) for package in known.others]
             known.unowned = _renamed_files(known.unowned, means.sidecar)
             return known
     http = None if means.http is None else _Watched(means.http)
@@ -194,7 +201,7 @@ def _remembered_system(snapshot: Snapshot, seen: Survey, base: Base, means: Mach
 
 def _holds(known: System, cache: Cache) -> bool:
     """Whether what is remembered is still true, and its packed bytes still there."""
-    artifacts = [package.artifact for package in known.packages]
+    artifacts = [package.artifact for package in (*known.packages, *known.others)]
     if known.unowned is not None and known.unowned.archive is not None:
         artifacts.append(known.unowned.archive)
     return all(_is_kept(artifact, cache) for artifact in artifacts) and still(known.libraries)
@@ -226,6 +233,7 @@ def _key(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> s
     """A digest that changes when the answer could: trees, unowned files, the system's database,
     apt's lists, programs that are asked for."""
     asked: list[object] = [_NOTE_VERSION, means.pack, means.http is None, means.library_path]
+    asked.append(means.scope)
     asked.append(None if means.base is None else means.base.image.image_id)
     asked += [means.snapshot_archive, *((one.path, one.real) for one in base.programs)]
     digest = hashlib.sha256(repr(asked).encode("utf-8", "surrogateescape"))

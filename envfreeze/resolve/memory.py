@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import msgspec
 
 from envfreeze.errors import EnvfreezeError
-from envfreeze.model.lock import Lock, artifacts
+from envfreeze.model.lock import Lock, Scope, artifacts
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
 
 _KIND = "frozen"
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class Terms:
     """The fingerprint of the index settings that hold for an interpreter."""
     library_path: str = ""
     """LD_LIBRARY_PATH of the target."""
+    scope: Scope = "needed"
+    """Which packages of the system are kept."""
 
 
 class _Note(msgspec.Struct, kw_only=True):
@@ -50,7 +52,7 @@ class _Note(msgspec.Struct, kw_only=True):
 
 def _key(fingerprint: str, terms: Terms) -> str:
     asked = f"{_VERSION} {fingerprint} {terms.offline} {terms.pack} {terms.sidecar.root.name}"
-    asked += f" {terms.library_path}"
+    asked += f" {terms.scope} {terms.library_path}"
     return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
 
 

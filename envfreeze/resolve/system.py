@@ -9,12 +9,21 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from envfreeze.errors import ArtifactError
-from envfreeze.model.lock import NamedPackage, Need, SystemPackage, UnownedFiles, Unproved
+from envfreeze.errors import ArtifactError, UsageError
+from envfreeze.model.lock import (
+    NamedPackage,
+    Need,
+    Scope,
+    SystemPackage,
+    UnownedFiles,
+    Unproved,
+)
+from envfreeze.model.scope import not_kept
 from envfreeze.model.snapshot import Dist, Finding, LooseFile, Snapshot, SourceFile
 from envfreeze.model.survey import Survey
 from envfreeze.progress import Progress
@@ -52,6 +61,8 @@ class MachineMeans:
     """Programs that packages call, by name or absolute path."""
     path: str | None = None
     """PATH of the target, in which :attr:`needs` are looked for; None: that of this process."""
+    scope: Scope = "needed"
+    """Which packages of dpkg are proved or packed."""
     library_path: str = ""
     """LD_LIBRARY_PATH of the target."""
     root: Root = field(default_factory=Root)
@@ -68,6 +79,7 @@ class System(msgspec.Struct, kw_only=True):
     """What is remembered of the system layer between runs."""
 
     packages: list[SystemPackage] = []
+    others: list[SystemPackage] = []
     held: list[NamedPackage] = []
     named: list[NamedPackage] = []
     needs: list[Need] = []
@@ -86,6 +98,8 @@ class Base:
     root: Root
     database: Dpkg | Rpm | Apk | None
     problems: list[str]
+    own: list[Path]
+    """The interpreter's own files, as :func:`interpreter.interpreter_files` has them."""
     origin: interpreter.Origin
     programs: list[Program]
 
@@ -106,11 +120,11 @@ class Locker:
         self._means = means
         self._http = http
         self._dists = dict(_objects(snapshot, seen, base.root))
-        own = interpreter.interpreter_files(self._facts, root=base.root)
-        self._own = [str(path) for path in own]
+        self._own = [str(path) for path in base.own]
 
     def system(self) -> System:
         base = self._base
+        _check_scope(self._means.scope, base)
         files = [*self._own, *sorted(self._dists)]
         scan = self._scan(files, self._facts.base_executable)
         outside = [program for program in base.programs if program.real not in set(files)]
@@ -211,14 +225,17 @@ class Locker:
 
     def _prove(self, made: System, dpkg: Dpkg, roots: Mapping[str, debs.Installed]) -> None:
         roots = {**roots, **{package.key: package for package in self._base.origin.packages}}
-        if not roots:
+        needed = dpkg.closure([*roots.values(), *debs.companions(dpkg)]) if roots else []
+        keys = {package.key for package in needed}
+        others = [package for package in self._others(dpkg) if package.key not in keys]
+        if not needed and not others:
             return
-        needed = dpkg.closure([*roots.values(), *debs.companions(dpkg)])
         base = self._means.base
         if base is not None:
             held = {package.key for package in needed if base.has_package(dpkg, package)}
             made.held = [_held(package) for package in needed if package.key in held]
             needed = [package for package in needed if package.key not in held]
+            others = [package for package in others if not base.has_package(dpkg, package)]
         means = debs.Means(
             cache=self._means.cache,
             sidecar=self._means.sidecar,
@@ -231,6 +248,21 @@ class Locker:
         proofs = debs.prove(dpkg, needed, means)
         made.packages, made.unproved = proofs.packages, proofs.unproved
         made.findings += proofs.findings
+        if others:
+            more = debs.prove(dpkg, others, means, beside=needed)
+            made.others = more.packages
+            made.findings += [*more.findings, *map(not_kept, more.unproved)]
+
+    def _others(self, dpkg: Dpkg) -> list[debs.Installed]:
+        """What is kept besides, and what has to be there for a root directory to be made."""
+        scope = self._means.scope
+        if scope == "needed":
+            return []
+        if scope == "all":
+            return [dpkg.packages[key] for key in sorted(dpkg.packages)]
+        asked = dpkg.manual() if scope == "manual" else None
+        found = dpkg.closure(dpkg.packages[key] for key in sorted(asked or ()))
+        return list({package.key: package for package in (*dpkg.essential(), *found)}.values())
 
     def _name(
         self, made: System, database: Rpm | Apk, roots: Mapping[str, Package], *, in_base: bool
@@ -244,6 +276,23 @@ class Locker:
         made.named = [_named(package) for package in needed]
         if not in_base:
             made.findings.append(_named_only(database.kind, len(needed)))
+
+
+def _check_scope(scope: Scope, base: Base) -> None:
+    """:raises UsageError: nobody can tell these packages here."""
+    database = base.database
+    if scope == "needed":
+        return
+    if not isinstance(database, Dpkg):
+        raise UsageError(
+            f"--system {scope} keeps packages of dpkg, and there is no database of dpkg here",
+            hint="Leave it out: packages of other systems are named, not kept.",
+        )
+    if scope == "manual" and database.manual() is None:
+        raise UsageError(
+            "--system manual: without apt nobody wrote down here which packages were asked for",
+            hint="Use --system all.",
+        )
 
 
 def _used(library_path: str, found: Iterable[str]) -> list[str]:

@@ -36,7 +36,7 @@ from envfreeze.store import Cache
 
 MAX_TRIES = 24
 """Candidates looked into for one distribution."""
-_NOTE_VERSION = 2
+_NOTE_VERSION = 3
 
 Accepts = Callable[[str], bool]
 """Whether an interpreter would take the wheel with this file name."""

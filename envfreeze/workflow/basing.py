@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envfreeze.errors import ArtifactError, EngineError, EnvfreezeError, UsageError
+from envfreeze.model import scope
 from envfreeze.model.lock import BaseImage, Lock
 from envfreeze.store import disk_errors
 from envfreeze.workflow.context import Context, load, settings
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from envfreeze.resolve.registry import FindLogin, Reference, Registry
 
 
+BOOTSTRAP = "bootstrap"
+"""The base that is made of the lock's own packages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
     """What ``--to docker`` and ``--to oci`` take."""
@@ -30,7 +35,8 @@ class ImageOptions:
     offline: bool = False
     tag: str | None = None
     base: str | None = None
-    """By digest; None: chosen from the lock (:func:`envfreeze.workflow.choose_base`)."""
+    """By digest, or :data:`BOOTSTRAP`; None: chosen from the lock
+    (:func:`envfreeze.workflow.choose_base`)."""
     registry: str | None = None
     """Where official images are, ``HOST`` or ``HOST/PREFIX``; None: the public registry."""
     render_only: Path | None = None
@@ -46,6 +52,12 @@ class ImageOptions:
     interpreter: str | None = None
     """Where it comes from: one of :data:`envfreeze.build.interpreters.WORDS`, or an archive; None:
     as the lock says."""
+    system: str = "needed"
+    """Which of the lock's system packages go into the image: ``needed``,
+    ``essential``, ``manual`` or ``all``."""
+
+    def __post_init__(self) -> None:
+        scope.parse(self.system)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +78,10 @@ _Platform = tuple[str, str]
 def choose_base(lock_path: Path, options: ImageOptions, context: Context) -> Base:
     """The base image for a lock, without ``--base``.
 
-    :raises UsageError: no table knows one, or nobody tells its digest; it says what to pass.
+    :raises UsageError: no table knows one, or nobody tells its digest; it says what to pass. Or the
+        lock has not the system packages that are to be installed.
     """
-    return base_of(load(lock_path), options, context)
+    return base_of(installed_by(load(lock_path), options), options, context)
 
 
 def base_of(lock: Lock, options: ImageOptions, context: Context) -> Base:
@@ -215,7 +228,41 @@ def _by_engine(reference: Reference, platform: _Platform, *, ask: bool) -> str |
     return connect().pinned(reference.shown, platform[0], ask=ask)
 
 
+def installed_by(lock: Lock, options: ImageOptions) -> Lock:
+    """*lock* with the system packages that a build with *options* installs as those it has.
+
+    :raises UsageError: one of them is not in the lock, or that base cannot be made of it.
+    """
+    bootstrap = options.base == BOOTSTRAP
+    own = lock.machine.base
+    if bootstrap and own is not None and lock.rests_on_base:
+        raise UsageError(
+            f"--base bootstrap: the lock rests on the base image {own.pinned}",
+            hint="Leave --base out, or capture again with --pack-base.",
+        )
+    return scope.chosen(lock, scope.parse(options.system), bootstrap=bootstrap)
+
+
 # --- the image itself, for a build without an engine ---------------------------------------
+
+
+def bootstrap_image(lock: Lock, files: Mapping[str, Path], context: Context) -> Image:
+    """The base image of the lock's own packages.
+
+    :param files: sha256 to a file with these bytes, of each of them.
+    :raises UsageError: what makes it is not there.
+    :raises EngineError: it could not be made.
+    """
+    from envfreeze.build import bootstrap
+    from envfreeze.resolve import baseimage
+
+    platform = baseimage.platform(lock.machine.interpreter.facts)
+    if platform is None:
+        machine = lock.machine.interpreter.facts.machine
+        raise UsageError(f"no table knows what images for {machine} are called")
+    wanted = bootstrap.Wanted(lock=lock, artifacts=files, platform=platform, cache=context.cache)
+    with context.progress.task("bootstrap"):
+        return bootstrap.bootstrapped(wanted, context.progress.doing)
 
 
 def base_image(

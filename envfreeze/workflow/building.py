@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,16 +10,25 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envfreeze.diff import compare as comparing
-from envfreeze.errors import ArtifactError, EngineError, EnvfreezeError, LockError, UsageError
+from envfreeze.errors import EngineError, EnvfreezeError, LockError, UsageError
 from envfreeze.model import lock as locks
 from envfreeze.model.lock import Lock
 from envfreeze.model.moved import moved
 from envfreeze.model.onbase import off_base, on_base
 from envfreeze.store import disk_errors, hash_file
 from envfreeze.targets import local
-from envfreeze.workflow.basing import ImageOptions, base_image, base_of, image_in_engine
+from envfreeze.workflow.basing import (
+    BOOTSTRAP,
+    ImageOptions,
+    base_image,
+    base_of,
+    bootstrap_image,
+    image_in_engine,
+    installed_by,
+)
 from envfreeze.workflow.comparing import Verified, verify_image, verify_local
-from envfreeze.workflow.context import Context, index, load
+from envfreeze.workflow.context import Context, load
+from envfreeze.workflow.fetching import fetch, fetch_interpreter
 from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_image
 
 if TYPE_CHECKING:
@@ -75,15 +83,6 @@ def _unowned(lock: Lock) -> int:
 
 def _distributions(lock: Lock) -> int:
     return len(lock.packages) + len(lock.machine.held)
-
-
-def fetch(
-    lock: Lock, lock_path: Path, wanted: list[locks.Artifact], offline: bool, context: Context
-) -> dict[str, Path]:
-    from envfreeze.build.fetch import Fetcher
-
-    http = None if offline else index(lock.machine.interpreter.facts, context).http
-    return Fetcher(lock_path, context.cache, http).all(wanted, context.progress)
 
 
 Confirm = Callable[["SyncPlan"], bool]
@@ -240,7 +239,10 @@ def _standing(lock: Lock, base: str) -> Lock:
     own = lock.machine.base
     if own is None:
         return lock
-    if base == own.image_id or base.partition("@")[2] == (own.reference or "@").partition("@")[2]:
+    if base == BOOTSTRAP:  # It was seen to rest on none.
+        return off_base(lock)
+    digest = (own.reference or "").partition("@")[2]
+    if base == own.image_id or (digest and base.partition("@")[2] == digest):
         return on_base(lock)
     if lock.rests_on_base:
         raise UsageError(
@@ -279,21 +281,7 @@ def _interpreted(lock: Lock, options: ImageOptions, context: Context) -> Chosen:
     from envfreeze.build import interpreters
 
     def download(url: str) -> Path:
-        key = hashlib.sha256(url.encode()).hexdigest()
-        known = context.cache.read_note("interpreters", key)
-        found = context.cache.find(known.decode("ascii", "replace")) if known else None
-        if found is not None:
-            return found
-        if options.offline:
-            raise ArtifactError(f"{url} is not in the cache, and the network is off (--offline)")
-        http = index(lock.machine.interpreter.facts, context).http
-        with context.progress.task("fetch"), context.cache.writing() as blob:
-            http.download(url, blob)
-        context.cache.write_note("interpreters", key, blob.sha256.encode())
-        found = context.cache.find(blob.sha256)
-        if found is None:
-            raise ArtifactError("the interpreter vanished from the cache while it was used")
-        return found
+        return fetch_interpreter(url, lock, options.offline, context)
 
     return interpreters.chosen(lock, options.interpreter, context.cache, download)
 
@@ -317,7 +305,8 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
     from envfreeze.build import docker
 
-    lock, options = _placed_at(load(lock_path), options, context)
+    lock = installed_by(load(lock_path), options)
+    lock, options = _placed_at(lock, options, context)
     check_complete(lock)
     into = options.render_only
     if into is None:
@@ -343,11 +332,13 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     if options.push:
         destination(options.tag)
-    lock, options = _placed_at(load(lock_path), options, context)
+    lock = installed_by(load(lock_path), options)
+    lock, options = _placed_at(lock, options, context)
     check_complete(lock)
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
-    engine.base_by_digest(chosen.base)
+    if chosen.base != BOOTSTRAP:
+        engine.base_by_digest(chosen.base)
     wanted = _interpreted(_standing(lock, chosen.base), options, context)
     placed = wanted.lock
     _check_interpreter(wanted, options, engine, chosen.base)
@@ -401,14 +392,19 @@ class _ImageJob:
         One that wants all of them gets them: podman and docker's containerd store do.
         """
         said: EngineError | None = None
+        made = options.base == BOOTSTRAP
         for whole in (False, True):
-            image = image_in_engine(
-                self.lock, options.base, engine, self.scratch, self.context, whole=whole
-            )
-            there = [] if whole else [image.diff_ids, engine.layers_of(options.tag)]
+            if made:
+                image = bootstrap_image(self.lock, self.files, self.context)
+            else:
+                image = image_in_engine(
+                    self.lock, options.base, engine, self.scratch, self.context, whole=whole
+                )
+            own = [] if made else [image.diff_ids]
+            there = [] if whole else [*own, engine.layers_of(options.tag)]
             plan = self.plan(image, options.tag, self.scratch / "image.tar", options.running)
             plan = replace(plan, there=there)
-            self.archive(plan, options.base, engine)
+            self.archive(plan, None if made else options.base, engine)
             try:
                 with self.context.progress.task("load"):
                     engine.load(plan.into)
@@ -445,8 +441,8 @@ class _ImageJob:
                 chosen = engine or connect()
             except EngineError as none:
                 raise UsageError(f"{needed}\n{none}", hint=needed.hint) from none
-        with self.context.progress.task("system"):
-            base = stage.staged(wanted, chosen)
+        with self.context.progress.task("stage"):
+            base = stage.staged(wanted, chosen, self.context.progress.doing)
         return oci.build(replace(plan, base=base, staged=True), self.context.progress)
 
     def plan(self, base: Image, tag: str, into: Path, running: Running) -> Plan:
@@ -512,26 +508,28 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
-    lock, options = _placed_at(load(lock_path), options, context)
+    lock = installed_by(load(lock_path), options)
+    lock, options = _placed_at(lock, options, context)
     check_complete(lock)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
     wanted = _interpreted(_standing(lock, base), options, context)
     placed = wanted.lock
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
-        image = base_image(lock, base, options, Path(scratch), context)
-        if options.interpreter == "base":
+        made = base == BOOTSTRAP
+        image = None if made else base_image(lock, base, options, Path(scratch), context)
+        if options.interpreter == "base" and image is not None:
             interpreters.check_there(placed, ocibase.look(image, context.cache), base)
         files = _fetched(wanted, lock_path, options, context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
+        image = image or bootstrap_image(placed, files, context)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))
-        written = job.archive(
-            plan, None if base.startswith(("oci:", "oci-archive:")) else base, None
-        )
+        local = made or base.startswith(("oci:", "oci-archive:"))
+        written = job.archive(plan, None if local else base, None)
         pushed = None
         if options.push:
-            pushed = push_archive(lock_path, lock, into, base, tag, context)
+            pushed = push_archive(lock_path, lock, into, "" if made else base, tag, context)
     return Archived(
         place=str(options.into or ""),
         pushed=pushed,
@@ -594,7 +592,13 @@ def docker_options(
     from envfreeze.render.dockerfile import DockerOptions, split_base
 
     base = _base(lock, options, context)
-    split_base(base)
+    if base != BOOTSTRAP:
+        split_base(base)
+    elif options.template is not None or options.render_only is not None:
+        raise UsageError(
+            "--base bootstrap: a Dockerfile begins with an image by digest, and this one has none",
+            hint="Without --render-only and --template the layers are laid over it.",
+        )
     return DockerOptions(
         base=base,
         lock_sha256=hash_file(lock_path)[0],

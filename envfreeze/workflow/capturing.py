@@ -17,6 +17,7 @@ from envfreeze.errors import (
     UsageError,
 )
 from envfreeze.model import lock as locks
+from envfreeze.model import scope as scopes
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Sidecar, Stamps, disk_errors, write_atomic
@@ -49,6 +50,12 @@ class CaptureOptions:
     """Of a container or an image: what its image has is proved or packed as anything else."""
     needs: tuple[str, ...] = ()
     """Programs that packages call, by name or absolute path: what brings them is needed, too."""
+    system: str = "needed"
+    """Which packages of the system are kept: ``needed``, ``essential``,
+    ``manual`` or ``all``."""
+
+    def __post_init__(self) -> None:
+        scopes.parse(self.system)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +215,7 @@ def _freeze(
         offline=options.offline,
         pack=options.pack,
         needs=options.needs,
+        scope=scopes.parse(options.system),
         environ=there.environ if there else context.environ,
         root=there.root if there else Root(),
         base=there.base if there else None,
@@ -240,6 +248,7 @@ class _Earlier:
             offline=options.offline,
             pack=options.pack,
             library_path=context.environ.get("LD_LIBRARY_PATH", ""),
+            scope=scopes.parse(options.system),
             settings=lambda facts: settings(facts, context).fingerprint,
         )
 

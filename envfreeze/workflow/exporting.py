@@ -10,8 +10,9 @@ from envfreeze.errors import NotHermeticError, UsageError
 from envfreeze.model.lock import Lock
 from envfreeze.store import disk_errors, write_atomic
 from envfreeze.workflow.basing import ImageOptions
-from envfreeze.workflow.building import check_complete, docker_options, fetch
+from envfreeze.workflow.building import check_complete, docker_options
 from envfreeze.workflow.context import Context, load
+from envfreeze.workflow.fetching import fetch
 
 FORMATS = ("dockerfile", "requirements", "pylock")
 SMALL = 50_000_000

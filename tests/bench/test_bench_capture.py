@@ -19,6 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_small_environment_is_measured(tmp_path: Path) -> None:
     pytest.importorskip("uv")
     venv.create(tmp_path / "env", with_pip=False, symlinks=True)

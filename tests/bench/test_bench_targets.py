@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.environments import Environment
 
 BENCH = Path(__file__).with_name("bench_targets.py")
 
 
+@pytest.mark.long
 def test_a_small_environment_is_measured(tmp_path: Path) -> None:
     env = Environment.make(Path(sys.executable), tmp_path / "env")
     env.install("demo")

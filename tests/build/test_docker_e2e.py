@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
 import sys
 import sysconfig
 import tarfile
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from envfreeze.build.docker import Inputs, build_image, prepare
-from envfreeze.build.engine import BuildRequest, Engine, connect
+from envfreeze.build.engine import _TEMPORARY, BuildRequest, Engine, Step, _here, connect
 from envfreeze.errors import EngineError, UsageError
-from envfreeze.model.lock import InterpreterLayer, Lock, SystemLayer, dumps, loads
+from envfreeze.model.lock import Artifact, InterpreterLayer, Lock, SystemLayer, dumps, loads
 from envfreeze.model.snapshot import Interpreter
-from envfreeze.render.dockerfile import DockerOptions
+from envfreeze.render.dockerfile import DockerOptions, system_files
 from envfreeze.resolve.debs import Means, companions, prove
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.elf import libraries
 from envfreeze.resolve.interpreter import interpreter_files, origin, pack
 from envfreeze.store import Cache, Sidecar, hash_file, kept
+from tests.support.dpkgroot import Pkg, deb_bytes
 from tests.support.engine import TestEngine, docker_engine
-from tests.support.locks import interpreter, lock
+from tests.support.locks import deb, interpreter, lock
 
 __all__ = ["docker_engine"]
 
@@ -191,6 +196,25 @@ def test_a_probe_leaves_no_container(engine: Engine, docker_engine: TestEngine) 
 # --- faults -----------------------------------------------------------------------------
 
 
+def test_what_a_killed_build_left_is_removed(engine: Engine, docker_engine: TestEngine) -> None:
+    """Of this machine, and of a process that is no more: nothing else."""
+    before = left(engine)
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    dead = done.stdout.decode().strip()
+    labels = [f"{dead} {_here()}", f"{os.getpid()} {_here()}", f"{dead} elsewhere", "odd"]
+    made = [
+        engine._api.create_container(docker_engine.base_ref, "/x", labels={_TEMPORARY: one})["Id"]
+        for one in labels
+    ]
+    other = connect(docker_engine.host)
+    with other.created(docker_engine.base_ref):
+        there = left(engine)[0]
+    assert [one in there for one in made] == [False, True, True, True]
+    for one in made[1:]:
+        engine._api.remove_container(one)
+    assert left(engine) == before
+
+
 def slow(place: Path, base: str) -> BuildRequest:
     """A context whose second step ends well and whose third takes its time."""
     place.mkdir()
@@ -235,3 +259,54 @@ def test_a_failed_build_leaves_nothing(
     with pytest.raises(EngineError, match=r"(?s)non-zero code.*oops"):
         engine.build(request)
     assert left(engine) == before
+
+
+def a_system(versions: dict[str, str], scripts: dict[str, str]) -> dict[str, bytes]:
+    """What installs packages of these versions in a Debian: absolute path to content."""
+    debs, files = [], {}
+    for name, version in versions.items():
+        package = Pkg(name=name, version=version, arch="all", files={f"/opt/{name}": b"x"})
+        data = deb_bytes(package, scripts=scripts)
+        artifact = Artifact(path="x", size=len(data), hashes={"sha256": sha256(data).hexdigest()})
+        debs.append(deb(name, version, arch="all", artifact=artifact))
+        files[f"{name}_{version}_all.deb"] = data
+    made = lock(system=debs, os_release={"ID": "debian"})
+    texts = {Path(name).name: text.encode() for name, text in system_files(made).items()}
+    return files | texts
+
+
+def in_a_base(engine: Engine, base: str, command: str, *systems: dict[str, bytes]) -> str:
+    """What *command* says in a container of *base*, the systems in /tmp/0, /tmp/1...; it has to
+    fail, so that nothing of it is kept."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for number, files in enumerate(systems):
+            for name, data in files.items():
+                member = tarfile.TarInfo(f"tmp/{number}/{name}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    said: list[str] = []
+    with pytest.raises(EngineError) as caught:
+        step = Step(image=base, command=command)
+        engine.changed(step, iter([buffer.getvalue()]), io.BytesIO(), said.append)
+    assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [
+        line.strip() for line in said[-8:]
+    ]
+    return "\n".join(said)
+
+
+def test_a_newer_package_gives_way_to_the_locked_one(
+    engine: Engine, docker_engine: TestEngine
+) -> None:
+    newer, older = (a_system({"tiny": version}, {}) for version in ("2.0", "1.0"))
+    command = "sh /tmp/0/install.sh && sh /tmp/1/install.sh && dpkg-query -W tiny && exit 9"
+    said = in_a_base(engine, docker_engine.base_ref, command, newer, older)
+    assert "downgrading tiny from 2.0 to 1.0" in said
+    assert said.endswith("tiny\t1.0")
+
+
+def test_a_script_that_fails_ends_the_step(engine: Engine, docker_engine: TestEngine) -> None:
+    system = a_system({"tiny": "1.0"}, {"postinst": "#!/bin/sh\necho no luck\nexit 3\n"})
+    said = in_a_base(engine, docker_engine.base_ref, "sh /tmp/0/install.sh", system)
+    assert "no luck" in said
+    assert "envfreeze: not installed as the lock names them: ./tiny_1.0_all.deb" in said

@@ -263,12 +263,16 @@ def test_an_interrupted_probe_is_removed(engine: Engine, api: FakeApi) -> None:
 
 
 def test_a_step_changes_an_image_for_a_moment(engine: Engine, api: FakeApi) -> None:
-    api.output = [b"Setting up li", b"ba\nSetting up \x1b[2Jlibb\n"]  # type: ignore[list-item]
+    api.output = [  # type: ignore[list-item]
+        b"Setting up li",
+        b"ba\nSetting up \x1b[2Jlibb\n",
+        b"no end of line",
+    ]
     out, said = io.BytesIO(), list[str]()
     step = Step(image=REF, command="true", environment={"A": "b"})
     assert engine.changed(step, iter([b"t", b"ar"]), out, said.append) == 1_769_853_600
     assert out.getvalue() == b"sha256:of-c1"
-    assert said == ["Setting up liba", "Setting up \\x1b[2Jlibb"]
+    assert said == ["Setting up liba", "Setting up \\x1b[2Jlibb", "no end of line"]
     assert api.created["host_config"] == {"network_mode": "none"}
     assert (api.created["entrypoint"], api.created["command"]) == (["/bin/sh"], ["-c", "true"])
     assert (api.created["user"], api.created["environment"]) == ("0:0", {"A": "b"})

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from envfreeze.build import stage, tree
-from envfreeze.build.engine import OnLine, Step, Writable
+from envfreeze.build.engine import Step, Writable
 from envfreeze.build.ocibase import look
+from envfreeze.build.said import OnLine
 from envfreeze.errors import ArtifactError, EngineError
 from envfreeze.model.lock import Lock
 from envfreeze.resolve import ociimage

@@ -63,3 +63,20 @@ def test_a_note_is_text(terminal: tuple[Bars, io.StringIO]) -> None:
     bars, out = terminal
     bars.note("[red]not markup[/red] \x1b[2J")
     assert out.getvalue() == "[red]not markup[/red] \\x1b[2J\n"
+
+
+def test_what_a_piece_of_work_is_at(terminal: tuple[Bars, io.StringIO]) -> None:
+    bars, out = terminal
+    bars.doing("nobody works")
+    with bars.task("stage"):
+        bars.doing("Setting up [red]libc6:amd64[/red] (2.36-9) ... and much more than a line holds")
+        bars.doing("Unpacking \x1b[2J")
+    assert "nobody works" not in words(out)
+    assert "installing system packages: Unpacking \\x1b[2J" in words(out)
+
+
+def test_what_it_is_at_is_no_markup(terminal: tuple[Bars, io.StringIO]) -> None:
+    bars, out = terminal
+    with bars.task("stage"):
+        bars.doing("[red]libc6[/red]")
+    assert "[red]libc6[/red]" in words(out)

@@ -20,6 +20,7 @@ from tests.support.loops import Expected
 from tests.support.pythons import available
 
 pytestmark = pytest.mark.network
+LONG = pytest.mark.long
 
 PACKAGES = (
     "greenlet",  # C, headers
@@ -67,11 +68,11 @@ def proofs(outcome: object) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("minor", "pip"),
     [
-        ("3.6", "7.1.2"),
+        pytest.param("3.6", "7.1.2", marks=LONG),
         ("3.6", "9.0.3"),
-        ("3.6", "18.1"),
-        ("3.7", "10.0.1"),
-        ("3.7", "19.3.1"),
+        pytest.param("3.6", "18.1", marks=LONG),
+        pytest.param("3.7", "10.0.1", marks=LONG),
+        pytest.param("3.7", "19.3.1", marks=LONG),
         ("3.7", "20.3.4"),
     ],
 )
@@ -133,6 +134,7 @@ def test_uv_sync(tmp_path: Path, whole_way: WholeWay) -> None:
     assert proofs(outcome) == dict.fromkeys(("jmespath", "markupsafe", "tabulate"), "proved")
 
 
+@pytest.mark.long
 def test_poetry(tools: Callable[[str], Path], tmp_path: Path, whole_way: WholeWay) -> None:
     source = f'[[tool.poetry.source]]\nname = "here"\nurl = "{installers.index_url()}"\n'
     app = project(tmp_path / "app", "[tool.poetry]\npackage-mode = false\n" + source)
@@ -148,6 +150,7 @@ def test_poetry(tools: Callable[[str], Path], tmp_path: Path, whole_way: WholeWa
     assert set(proofs(outcome).values()) == {"proved"}
 
 
+@pytest.mark.long
 def test_pdm(tools: Callable[[str], Path], tmp_path: Path, whole_way: WholeWay) -> None:
     source = f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{installers.index_url()}"\n'
     app = project(tmp_path / "app", "[tool.pdm]\ndistribution = false\n" + source)
@@ -164,6 +167,7 @@ def test_pdm(tools: Callable[[str], Path], tmp_path: Path, whole_way: WholeWay) 
     assert outcome["tabulate"].facts.installer == "pdm"
 
 
+@pytest.mark.long
 def test_pipx(tools: Callable[[str], Path], tmp_path: Path, whole_way: WholeWay) -> None:
     """Its venvs see the shared pip through a .pth line: that comes back as a tree of the venv."""
     home = tmp_path / "pipx"
@@ -212,6 +216,7 @@ def test_the_user_site(tmp_path: Path, whole_way: WholeWay) -> None:
     assert "bin/jp.py" in outcome.after.files
 
 
+@pytest.mark.long
 def test_the_user_site_comes_before_the_base(tmp_path: Path, whole_way: WholeWay) -> None:
     """pip is in both: the user's is imported, the other lies behind it."""
     user = {"PYTHONUSERBASE": str(tmp_path / "user")}
@@ -301,13 +306,15 @@ THREE = ("alpha==1.0", "beta==2.0", "gamma==3.0")
     ("title", "faults"),
     [
         ("HTML-only index", Faults(html=True)),
-        ("index without hashes", Faults(html=True, no_hash=True)),
+        pytest.param("index without hashes", Faults(html=True, no_hash=True), marks=LONG),
         ("JSON index without hashes or sizes", Faults(no_hash=True, no_size=True)),
-        ("server without ranges", Faults(no_ranges=True)),
+        pytest.param("server without ranges", Faults(no_ranges=True), marks=LONG),
         ("neither ranges nor HEAD", Faults(no_ranges=True, no_head=True, no_size=True)),
-        ("compressed, relative URLs", Faults(gzip=True, relative=True, html=True)),
-        ("yanked releases", Faults(yanked=True)),
-        ("yanked releases, HTML", Faults(yanked=True, html=True)),
+        pytest.param(
+            "compressed, relative URLs", Faults(gzip=True, relative=True, html=True), marks=LONG
+        ),
+        pytest.param("yanked releases", Faults(yanked=True), marks=LONG),
+        pytest.param("yanked releases, HTML", Faults(yanked=True, html=True), marks=LONG),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
@@ -358,7 +365,7 @@ def test_each_package_keeps_its_index(
     assert outcome.rebuilt.run("import torchlike; print(torchlike.BUILD)") == "cu121\n"
 
 
-@pytest.mark.parametrize("local", ["2.0", "2.0+cpu"])
+@pytest.mark.parametrize("local", [pytest.param("2.0", marks=LONG), "2.0+cpu"])
 def test_the_other_local_versions(
     env: Environment, index: FakeIndex, other: FakeIndex, whole_way: WholeWay, local: str
 ) -> None:
@@ -371,7 +378,7 @@ def test_the_other_local_versions(
     assert outcome["torchlike"].index == (other.url if "+" in local else index.url)
 
 
-@pytest.mark.parametrize("installed_from", ["first", "second"])
+@pytest.mark.parametrize("installed_from", [pytest.param("first", marks=LONG), "second"])
 def test_the_content_decides_between_namesakes(
     env: Environment, index: FakeIndex, other: FakeIndex, whole_way: WholeWay, installed_from: str
 ) -> None:
@@ -430,7 +437,7 @@ def test_a_wheel_by_path(env: Environment, index: FakeIndex, whole_way: WholeWay
     assert wheel.as_uri() in outcome["mine"].facts.direct_url
 
 
-@pytest.mark.parametrize("installer", ["pip", "uv"])
+@pytest.mark.parametrize("installer", [pytest.param("pip", marks=LONG), "uv"])
 def test_a_wheel_by_url(
     env: Environment, index: FakeIndex, other: FakeIndex, whole_way: WholeWay, installer: str
 ) -> None:
@@ -447,6 +454,7 @@ def test_a_wheel_by_url(
     assert "installed from" in outcome["alpha"].facts.evidence
 
 
+@pytest.mark.long
 def test_a_sdist_by_path(env: Environment, tmp_path: Path, whole_way: WholeWay) -> None:
     sdist = make_sdist(tmp_path / "made")
     env.pip("--no-deps", sdist)
@@ -455,6 +463,7 @@ def test_a_sdist_by_path(env: Environment, tmp_path: Path, whole_way: WholeWay) 
     assert outcome["sourced"].facts.direct_url is not None
 
 
+@pytest.mark.long
 def test_a_sdist_by_url(
     env: Environment, index: FakeIndex, tmp_path: Path, whole_way: WholeWay
 ) -> None:

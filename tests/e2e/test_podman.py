@@ -17,7 +17,7 @@ from tests.support.cli import envfreeze, ok, run
 from tests.support.engine import NoEngineError, _base_tar, running_registry
 from tests.support.podman import put, running_podman
 
-pytestmark = [pytest.mark.network, pytest.mark.docker]
+pytestmark = [pytest.mark.network, pytest.mark.docker, pytest.mark.long]
 TAG = "localhost/envfreeze-podman:1"
 
 

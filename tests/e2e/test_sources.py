@@ -117,7 +117,13 @@ STYLES: dict[str, tuple[str, Callable[[Place], None]]] = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES)
+USUAL = ("pip-setuptools", "pip-hatchling", "strict")
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "style", [s if s in USUAL else pytest.param(s, marks=LONG) for s in STYLES]
+)
 def test_an_editable_install_comes_back_editable(style: str, place: Place) -> None:
     backend, install = STYLES[style]
     make_project(place.project, backend=backend)
@@ -141,6 +147,7 @@ def test_an_editable_install_comes_back_editable(style: str, place: Place) -> No
     assert frozen(place.env)[0].startswith("#") == frozen(into)[0].startswith("#")
 
 
+@pytest.mark.long
 def test_the_rebuilt_one_has_the_same_id(place: Place) -> None:
     make_project(place.project)
     place.pip("-e", place.project)
@@ -155,7 +162,7 @@ def test_the_rebuilt_one_has_the_same_id(place: Place) -> None:
     assert again.sources[0].archive.sha256 == place.tree.archive.sha256
 
 
-@pytest.mark.parametrize("how", ["develop", "pip"])
+@pytest.mark.parametrize("how", ["develop", pytest.param("pip", marks=LONG)])
 def test_an_old_egg_link(how: str, tmp_path: Path) -> None:
     """setuptools before PEP 660: ``.egg-link``, ``easy-install.pth``, metadata in the tree."""
     if "3.7" not in available():
@@ -185,6 +192,7 @@ def test_an_old_egg_link(how: str, tmp_path: Path) -> None:
     assert run(into / "bin/python", "-W", "ignore", "-c", code) == "1.0\n"
 
 
+@pytest.mark.long
 def test_flits_link(place: Place) -> None:
     make_project(place.project, backend="flit")
     place.pip("flit")
@@ -329,6 +337,7 @@ def test_a_venv_gets_its_tree_back_in_place(place: Place) -> None:
     assert not (tree / "more.txt").exists()
 
 
+@pytest.mark.long
 def test_nobodys_working_tree_is_touched(place: Place) -> None:
     """The captured environment itself, whose tree was edited since: it gets a copy of its own."""
     make_project(place.project)

@@ -38,17 +38,24 @@ def test_walk(tmp_path: Path) -> None:
         assert (found.names, found.regular, found.other, found.newest()) == ({}, {}, {}, 0)
 
 
-@pytest.mark.parametrize("python", parameters())
-def test_a_walk_that_copies_help_with_is_the_same(python: Path, tmp_path: Path) -> None:
-    """As a program with one thread: the walk of a process with more is its own."""
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough files for several rounds."""
+    top = tmp_path_factory.mktemp("large")
     for number in range(100):
-        below = tmp_path / "top" / f"d{number}" / "below"
+        below = top / f"d{number}" / "below"
         below.mkdir(parents=True)
         for name in range(walk.ROUND // 50):
             (below / f"f{name}.py").write_bytes(b"x" * number)
         (below.parent / "link").symlink_to("nowhere")
-    os.mkfifo(tmp_path / "top" / "d7" / "fifo")
-    (tmp_path / "top" / "alone.py").write_text("")
+    os.mkfifo(top / "d7" / "fifo")
+    (top / "alone.py").write_text("")
+    return top
+
+
+@pytest.mark.parametrize("python", parameters())
+def test_a_walk_that_copies_help_with_is_the_same(python: Path, large: Path) -> None:
+    """As a program with one thread: the walk of a process with more is its own."""
     program = """
 import os, sys
 from probe import walk, workers
@@ -70,7 +77,7 @@ for path, st in list(alone.regular.items()) + list(alone.other.items()):
 print(len(alone.names), len(alone.other))
 """
     done = subprocess.run(
-        [python, "-B", "-W", "error", "-c", program, tmp_path / "top"],
+        [python, "-B", "-W", "error", "-c", program, large],
         cwd=Path(walk.__file__).parent.parent,
         capture_output=True,
         text=True,

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from envfreeze.model.lock import (
     SystemLayer,
     UnownedFiles,
 )
-from envfreeze.render import imageconfig
+from envfreeze.render import imageconfig, portable
 from envfreeze.render.dockerfile import (
     DockerOptions,
     comment,
@@ -65,7 +67,7 @@ def test_the_whole_text() -> None:
 FROM {BASE}
 
 # A base may name another user, who could not install anything.
-USER root
+USER 0:0
 
 # The shared libraries that the interpreter and the packages load, as the very .deb files of
 # the machine where the lock was captured. The script checks their digests, installs those
@@ -191,6 +193,12 @@ def test_the_command(executable: str, command: list[str]) -> None:
 
 
 PRIVATE = "/root"
+PROVED = Artifact(
+    name="libx_1.0-1_amd64.deb",
+    url="https://mirror.example/libx_1.0-1_amd64.deb",
+    size=1,
+    hashes={"sha256": "c" * 64},
+)
 
 
 def told(made: Lock, **chosen: Any) -> tuple[str, dict[str, str]]:
@@ -206,6 +214,28 @@ def told(made: Lock, **chosen: Any) -> tuple[str, dict[str, str]]:
     assert config["config"]["User"] == user
     assert rows == variables | {"PATH": variables["PATH"].replace("$PATH", "/b")}
     return user, variables
+
+
+@pytest.mark.parametrize("style", [render, portable.render])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lock(system=[deb("libx", proof="proved", artifact=PROVED)]),
+        lock(facts=interpreter(prefix=f"{PRIVATE}/x"), os_release={"ID": "debian"}),
+    ],
+    ids=["with a package", "as root"],
+)
+def test_hadolint_has_nothing_to_say(style: Callable[..., dict[str, str]], made: Lock) -> None:
+    program = Path(sys.executable).with_name("hadolint")
+    if not program.exists():
+        pytest.skip("there is no hadolint for this machine")
+    running = Running(gpu=Gpu(cuda="12.0", reason="torch is built for CUDA 12.1"))
+    text = style(made, DockerOptions(base=BASE, lock_sha256="e" * 64, running=running))
+    done = subprocess.run(
+        [program, "--no-color", "--failure-threshold=style", "-"],
+        input=text["Dockerfile"], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 def test_it_is_not_run_as_root() -> None:
@@ -224,7 +254,7 @@ def test_what_only_root_can_reach_is_run_as_root(field: str) -> None:
     assert "HOME" not in variables
     text = render(made, OPTIONS)["Dockerfile"]
     assert f"# It stays root: /root is root's alone in most bases, and {PRIVATE}/py" in text
-    assert "# hadolint ignore=DL3002\nUSER root" in text
+    assert "# hadolint ignore=DL3002,DL3066\nUSER root" in text
     assert told(lock(facts=interpreter(prefix="/rooted")))[0] == "1000:1000"
 
 

@@ -6,6 +6,7 @@ the strict reader of :mod:`tests.support.dockerfiles`.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from dockerfile_parse import DockerfileParser
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
@@ -223,7 +225,7 @@ def expected(values: Mapping[str, str], venv: bool, *, style: str) -> list[tuple
     pip = by_hand and bool(portable.by_pip(of(values, venv)))
     first = [
         ("FROM", [values["base"]]),
-        ("USER", ["root"]),
+        ("USER", ["0:0"]),
         ("COPY", ["system/ /tmp/envfreeze-system/"]),
         ("RUN", [FETCH + DEBS if by_hand else DEBS]),
         ("ADD", ["interpreter.tar.gz /"]),
@@ -262,6 +264,18 @@ def check_instructions(text: str, values: Mapping[str, str], venv: bool, style: 
     own = {"LOGNAME=python", "HOME=/tmp"}
     if rest[0][0] == "ENV":
         assert set(rest[0][1]) <= own
+
+
+def check_by_another_reader(text: str, values: Mapping[str, str]) -> None:
+    """dockerfile-parse finds the same instructions, base and labels."""
+    reader = DockerfileParser(fileobj=io.BytesIO(text.encode()), env_replace=False)
+    found = parse(text)
+    structure = [one for one in reader.structure if one["instruction"] != "COMMENT"]
+    assert [one["instruction"] for one in structure] == [word for word, _ in found]
+    assert reader.baseimage == values["base"]
+    labels = {row.partition("=")[0] for word, rows in found if word == "LABEL" for row in rows}
+    assert reader.labels.keys() == labels
+    assert reader.labels["io.envfreeze.id"] == values["id"]
 
 
 def check_texts(files: Mapping[str, str], values: Mapping[str, str]) -> None:
@@ -320,6 +334,7 @@ def test_no_lock_says_more_than_was_meant(shard: int) -> None:
                 continue
             event(f"{style}: rendered")
             check_instructions(files["Dockerfile"], values, venv, style)
+            check_by_another_reader(files["Dockerfile"], values)
             check_texts(files, values)
             if style == "portable":
                 check_portable(files, values)

@@ -306,7 +306,8 @@ def test_no_error_names_a_secret(server, fault):
             "https://a.example/basic/acme/tools/simple/",
         ),
         ("https://a.example/__token__/hunter2/x", "https://a.example/x"),
-        ("https://a.example/glpat-0123456789abcdef/x", "https://a.example/x"),
+        ("https://a.example/glpat-0123456789abcdefghij/x", "https://a.example/x"),
+        ("https://a.example/hf_0123456789abcdefghij0123456789ABCD/x", "https://a.example/x"),
         ("u:hunter2@a.example:x/y.git", "u@a.example:x/y.git"),
         ("git@a.example:x/y.git", "git@a.example:x/y.git"),
         ("https:\\\\u:hunter2@a.example\\x", "https://a.example/x"),
@@ -349,6 +350,23 @@ _HIDDEN = st.sampled_from(
         "https:////u:{}@a.example",
     ]
 )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hf_xet-1.8.0-cp38-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        "hf_transfer-0.1.9.tar.gz",
+        "gho_st-1.0-py3-none-any.whl.metadata",
+        "eyJson-1.0.0.post1-py2.py3-none-any.whl",
+        "glpat-1.0.0.20210101-h0123456789abcdef_0.conda",
+        "xoxb-2.0-1build1_amd64.deb",
+    ],
+)
+def test_a_file_that_begins_as_tokens_do(name):
+    """The lock names the wheel of hf-xet by its whole URL."""
+    url = f"https://a.example/packages/f8/1e/{'1e8ecc05' * 7}/{name}"
+    assert strip_credentials(url) == url
 
 
 @given(_ORDINARY)

@@ -154,7 +154,7 @@ def test_an_interpreter_of_the_system(scene: Scene) -> None:
 def test_an_interpreter_that_is_packed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.origin = Origin(kind="packed")
 
-    def pack(_facts: object, cache: Cache, *, root: object) -> tuple[str, int]:
+    def pack(_facts: object, cache: Cache, *, root: object, files: object) -> tuple[str, int]:
         with cache.writing() as blob:
             blob.write(b"python")
         return blob.sha256, blob.size

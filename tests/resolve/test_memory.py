@@ -81,6 +81,7 @@ def test_the_same_question_gets_the_same_answer(frozen: Frozen, terms: Terms) ->
 CHANGES: dict[str, Callable[[Terms], Terms]] = {
     "offline": lambda terms: replace(terms, offline=True),
     "no-pack": lambda terms: replace(terms, pack=False),
+    "more packages": lambda terms: replace(terms, scope="all"),
     "another lock": lambda terms: replace(terms, sidecar=Sidecar(Path("other.lock"))),
     "other indexes": lambda terms: replace(terms, settings=lambda _facts: "others"),
 }

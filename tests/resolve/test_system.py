@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from envfreeze.errors import UsageError
 from envfreeze.model import lock as locks_model
 from envfreeze.model.identity import system_digest
-from envfreeze.model.lock import SystemLayer
+from envfreeze.model.lock import BaseImage, SystemLayer
 from envfreeze.model.snapshot import Dist, Finding, LooseFile, Row, Site, Snapshot, System
 from envfreeze.model.survey import survey
 from envfreeze.progress import Progress
+from envfreeze.resolve.based import CHANGED, base_files
 from envfreeze.resolve.machine import MachineMeans, lock_system, read_base
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, Sidecar
@@ -147,6 +149,60 @@ def test_packages_of_dpkg(recorded: Recorded) -> None:
     assert system.named == []
     assert any(line.startswith("libcom-err2 1.47") for line in system.installed)
     assert {line.split()[3] for line in system.installed} == {"manual", "auto"}
+
+
+@pytest.mark.parametrize("recorded", ["debian", "ubuntu"], indirect=True)
+def test_what_every_system_begins_with(recorded: Recorded) -> None:
+    recorded.elf(f"{SITE}/x.so", "libcom_err.so.2")
+    plain = whole(recorded.lock(pack=True)).machine.system
+    assert {"base-files", "bash", "dpkg", "libc6"} <= {k.partition(":")[0] for k in plain.essential}
+    assert (plain.scope, plain.others) == ("needed", [])
+    more = whole(recorded.lock(pack=True, scope="essential")).machine.system
+    assert (more.packages, more.essential) == (plain.packages, plain.essential)
+    assert system_digest(more) == system_digest(plain)
+    kept = {f"{p.name}:{p.arch}" for p in (*more.packages, *more.others)}
+    assert kept >= set(more.essential)
+    assert not {p.name for p in more.others} & {p.name for p in more.packages}
+    assert "libc6" in next(p.depends for p in more.others if p.name == "bash")
+    known = whole(recorded.lock(pack=True, scope="essential")).machine.system
+    assert known == more
+
+
+@pytest.mark.parametrize("recorded", ["debian"], indirect=True)
+def test_what_was_asked_for_and_every_package(recorded: Recorded) -> None:
+    recorded.elf(f"{SITE}/x.so", "libcom_err.so.2")
+    manual = recorded.lock(scope="manual")
+    asked = {line.split()[0] for line in manual.system.installed if line.endswith(" manual")}
+    lost = {f.place.partition(":")[0] for f in manual.findings if f.kind == "system-not-kept"}
+    needed = {lost.name for lost in manual.system.unproved}
+    assert asked <= lost | needed
+    every = recorded.lock(scope="all")
+    lost = {f.place.partition(":")[0] for f in every.findings if f.kind == "system-not-kept"}
+    assert lost | needed == {line.split()[0] for line in every.system.installed}
+    assert [lost.name for lost in every.system.unproved] == sorted(needed)
+
+
+@pytest.mark.parametrize("recorded", ["debian"], indirect=True)
+def test_what_the_image_below_has_is_not_kept_again(recorded: Recorded) -> None:
+    image = BaseImage(image_id="sha256:" + "a" * 64)
+    changes = [("/usr/lib/x86_64-linux-gnu/libacl.so.1.1.2301", CHANGED)]
+    base = base_files(image, Root(recorded.path), changes, ())
+    recorded.elf(f"{SITE}/x.so", "libcom_err.so.2")
+    made = recorded.lock(scope="all", pack=True, base=base).system
+    assert [package.name for package in made.others] == ["libacl1"]
+    assert "libcom-err2" in {package.name for package in made.held}
+
+
+@pytest.mark.parametrize("recorded", ["rocky", "debian"], indirect=True)
+def test_packages_that_nobody_can_tell(recorded: Recorded) -> None:
+    if recorded.name == "rocky":
+        with pytest.raises(UsageError, match="there is no database of dpkg here"):
+            recorded.lock(scope="all")
+        return
+    shutil.rmtree(recorded.path / "var/lib/apt")
+    with pytest.raises(UsageError, match="nobody wrote down"):
+        recorded.lock(scope="manual")
+    assert recorded.lock(scope="all").system.scope == "all"
 
 
 @pytest.mark.parametrize("recorded", ["rocky", "debian", "alpine"], indirect=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,8 +108,11 @@ class DpkgRoot:
         return f"{base}/{path}"
 
 
-def deb_bytes(package: Pkg, *, md5sums: bool = True) -> bytes:
-    """The .deb that *package* would have been installed from."""
+def deb_bytes(package: Pkg, *, md5sums: bool = True, scripts: Mapping[str, str] = {}) -> bytes:
+    """The .deb that *package* would have been installed from.
+
+    :param scripts: what of its own it runs, by name.
+    """
     out = io.BytesIO()
     entries = []
     contents = package.files | package.conffiles
@@ -125,5 +129,7 @@ def deb_bytes(package: Pkg, *, md5sums: bool = True) -> bytes:
     with tarfile.open(fileobj=data, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
         for info, content, _ in entries:
             archive.addfile(info, io.BytesIO(content))
-    write_deb(out, [(name, content, 0o644) for name, content in control], data.getvalue())
+    rows = [(name, content, 0o644) for name, content in control]
+    rows += [(name, text.encode(), 0o755) for name, text in scripts.items()]
+    write_deb(out, rows, data.getvalue())
     return out.getvalue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,20 @@ import pytest
 
 from envfreeze import workflow
 from envfreeze.errors import UsageError
-from envfreeze.model.lock import dumps
+from envfreeze.model.lock import (
+    Artifact,
+    BaseImage,
+    InterpreterLayer,
+    SystemLayer,
+    SystemPackage,
+    dumps,
+)
+from envfreeze.progress import Progress
 from envfreeze.store import Cache
+from tests.support import fakebootstrap
 from tests.support.cli import envfreeze, ok
-from tests.support.locks import interpreter, lock
+from tests.support.dpkgroot import Pkg, deb_bytes
+from tests.support.locks import deb, interpreter, lock
 from tests.support.machines import sealed
 from tests.support.registry import FakeRegistry, Image, digest, index
 
@@ -118,3 +130,126 @@ def test_the_command_says_why(tmp_path: Path, environ: Mapping[str, str]) -> Non
 def test_a_venv_has_no_base(tmp_path: Path, environ: Mapping[str, str]) -> None:
     done = envfreeze("build", written(tmp_path), "--into", "x", "--registry", "mirror.example")
     assert "--registry is not for --to venv" in ok(done, 2).stderr
+
+
+# --- a base of the lock's own packages ------------------------------------------------------
+
+
+def kept(place: Path, name: str) -> SystemPackage:
+    """A package whose .deb lies beside the lock."""
+    data = deb_bytes(Pkg(name=name))
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = f"env.lock.d/{sha256[:2]}/{sha256[2:]}/{name}.deb"
+    (place / path).parent.mkdir(parents=True)
+    (place / path).write_bytes(data)
+    artifact = Artifact(path=path, size=len(data), hashes={"sha256": sha256})
+    return deb(name, artifact=artifact)
+
+
+def of_packages(place: Path, needed: str, *others: str) -> Path:
+    """A lock of one package, with others that are kept besides; dpkg is essential."""
+    names = [needed, *others, "lost"]
+    layer = SystemLayer(
+        kernel="Linux",
+        machine="x86_64",
+        manager="dpkg",
+        os_release={"ID": "debian", "VERSION_ID": "12"},
+        installed=[f"{name} 1.0-1 amd64 manual" for name in sorted(names)],
+        packages=[kept(place, needed)],
+        others=[kept(place, name) for name in others],
+        essential=["dpkg:amd64"],
+        scope="essential" if others else "needed",
+    )
+    python = InterpreterLayer(facts=interpreter(), origin="system")
+    return written(place, layer=layer, interpreter=python)
+
+
+@pytest.fixture
+def bootstrap(
+    tmp_path: Path, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, str]:
+    fakebootstrap.install(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{environ['PATH']}")
+    return environ
+
+
+class Told(Progress):
+    """What work says that it is at."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def doing(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def built(
+    path: Path,
+    into: str,
+    environ: Mapping[str, str],
+    progress: Progress | None = None,
+    **options: Any,
+) -> workflow.Archived:
+    context = workflow.Context(
+        environ=environ,
+        cache=Cache(path.parent / f"cache-{into}"),
+        progress=progress or Progress(),
+    )
+    chosen = workflow.ImageOptions(
+        base="bootstrap", into=path.parent / into, offline=True, **options
+    )
+    return workflow.build_oci(path, chosen, context)
+
+
+def test_an_archive_from_packages_alone(tmp_path: Path, bootstrap: Mapping[str, str]) -> None:
+    path = of_packages(tmp_path, "libx", "dpkg", "other")
+    told = Told()
+    first, again = built(path, "a.tar", bootstrap, told), built(path, "b.tar", bootstrap)
+    assert told.lines == ["Setting up dpkg ...", "Setting up libx ..."]
+    assert first.image_id == again.image_id
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        texts = [
+            tar.extractfile(member).read()  # type: ignore[union-attr]
+            for member in tar
+            if member.isreg()
+        ]
+    assert any(b"usr/bin/sh" in text for text in texts)
+    assert any(b"Package: libx\nStatus: install ok installed\n" in text for text in texts)
+    assert not any(b"Package: other\n" in text for text in texts)
+
+
+def test_what_the_lock_does_not_hold(tmp_path: Path, bootstrap: Mapping[str, str]) -> None:
+    path = of_packages(tmp_path, "libx")
+    with pytest.raises(UsageError, match=r"no \.deb of 1 package: dpkg") as caught:
+        built(path, "x.tar", bootstrap)
+    assert "Capture again with --system essential" in caught.value.hint
+    for ask in (built, lambda path, _into, environ, **o: chosen(path, environ, **o)):
+        with pytest.raises(UsageError, match=r"manual: .* 2 packages: dpkg, lost 1\.0-1"):
+            ask(path, "x.tar", bootstrap, system="manual")
+    assert not (tmp_path / "x.tar").exists()
+
+
+def test_a_dockerfile_begins_with_a_digest(tmp_path: Path, bootstrap: Mapping[str, str]) -> None:
+    context = workflow.Context(environ=bootstrap, cache=Cache(tmp_path / "cache"))
+    options = workflow.ImageOptions(base="bootstrap", render_only=tmp_path / "context")
+    with pytest.raises(UsageError, match="begins with an image by digest"):
+        workflow.render_docker(of_packages(tmp_path, "libx", "dpkg"), options, context)
+
+
+def test_system_packages_are_for_images(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    done = envfreeze("build", written(tmp_path), "--into", "x", "--system", "all")
+    assert "--system is not for --to venv" in ok(done, 2).stderr
+    with pytest.raises(UsageError, match="'some'"):
+        workflow.ImageOptions(system="some")
+    with pytest.raises(UsageError, match="'some'"):
+        workflow.CaptureOptions(system="some")
+
+
+def test_a_lock_that_rests_on_an_image(tmp_path: Path, bootstrap: Mapping[str, str]) -> None:
+    base = BaseImage(image_id="sha256:" + "a" * 64)
+    python = InterpreterLayer(facts=interpreter(), origin="base")
+    path = written(tmp_path, base=base, interpreter=python)
+    with pytest.raises(UsageError, match="rests on the base image") as caught:
+        built(path, "x.tar", bootstrap)
+    assert "--pack-base" in caught.value.hint

@@ -19,12 +19,19 @@ from envfreeze.build.engine import OnLine, Step, Writable
 from envfreeze.build.oci import Plan
 from envfreeze.diff.inside import Inside, changes
 from envfreeze.errors import UsageError
-from envfreeze.model.lock import Artifact, InterpreterLayer, Lock, dumps
+from envfreeze.model.lock import (
+    Artifact,
+    BaseImage,
+    InterpreterLayer,
+    Lock,
+    SourceTree,
+    dumps,
+)
 from envfreeze.render.running import Running
 from envfreeze.resolve import ociimage
 from envfreeze.resolve.debfile import write_deb
 from envfreeze.store import Cache
-from envfreeze.workflow.building import _ImageJob, _judged
+from envfreeze.workflow.building import _ImageJob, _judged, _standing
 from tests.support import envs, locks, ocis
 from tests.support.fakeindex import make_wheel
 from tests.support.machines import sealed
@@ -317,3 +324,22 @@ def test_the_base_must_have_nothing_there(tmp_path: Path, nowhere: Mapping[str, 
     ):
         with pytest.raises(UsageError, match=said):
             workflow.build_oci(scene.path, options(scene, prefix=prefix), scene.context(nowhere))
+
+
+@pytest.mark.parametrize("reference", [None, "mirror.example/v:1@sha256:" + "b" * 64])
+def test_an_archive_is_not_the_base_that_a_lock_rests_on(reference: str | None) -> None:
+    """Neither names a digest: that makes them no namesakes."""
+    own = BaseImage(image_id="sha256:" + "a" * 64, reference=reference)
+    source = SourceTree(key="x", root="/srv/x", in_base=True)
+    lock = locks.lock(base=own, sources=[source])
+    assert lock.rests_on_base
+    for other in (
+        "oci:/srv/base",
+        "oci-archive:/srv/base.tar",
+        "mirror.example/w@sha256:" + "c" * 64,
+    ):
+        with pytest.raises(UsageError, match="is another one"):
+            _standing(lock, other)
+    assert _standing(lock, own.image_id)
+    if reference is not None:
+        assert _standing(lock, "other.example/v@sha256:" + "b" * 64)
