@@ -266,9 +266,9 @@ def _placed_at(lock: Lock, options: ImageOptions, context: Context) -> tuple[Loc
 
 
 def _judged(lock: Lock, options: ImageOptions) -> Lock:
-    """The lock to compare with. Nothing vouches for an interpreter that somebody chose, so its own
-    files are compared like those of a packed one."""
-    if options.interpreter is None:
+    """The lock to compare with. Nothing vouches for an interpreter from elsewhere than it says, so
+    its own files are compared like those of a packed one."""
+    if options.interpreter in {None, lock.machine.interpreter.origin}:
         return lock
     layer = msgspec.structs.replace(lock.machine.interpreter, origin="packed")
     machine = msgspec.structs.replace(lock.machine, interpreter=layer)

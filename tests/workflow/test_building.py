@@ -251,9 +251,9 @@ def test_one_that_is_not_the_locks_does_not_count_as_equal(tmp_path: Path) -> No
             one.kind
             for one in changes(_judged(lock, workflow.ImageOptions(interpreter=word)), seen, {})
         ]
-        for word in (None, "base")
+        for word in (None, "system", "base")
     }
-    assert kinds == {None: ["unknown"], "base": ["changed"]}
+    assert kinds == {None: ["unknown"], "system": ["unknown"], "base": ["changed"]}
 
 
 # --- where the environment comes -----------------------------------------------------------
