@@ -194,11 +194,14 @@ def capture(
 @_command
 def build(
     lock: LockPath,
-    to: Annotated[str, typer.Option("--to", help="What to build: venv, docker or oci.")] = "venv",
+    to: Annotated[
+        str, typer.Option("--to", help="What to build: venv, conda, docker or oci.")
+    ] = "venv",
     into: Annotated[
         Path | None,
         typer.Option(
-            help="venv: the directory to make, or a venv to make equal; oci: the archive to write."
+            help="venv: the directory to make, or a venv to make equal; conda: the prefix to make;"
+            " oci: the archive to write."
         ),
     ] = None,
     tag: Annotated[
@@ -250,6 +253,13 @@ def build(
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
+    allow_post_link: Annotated[
+        bool,
+        typer.Option(
+            "--allow-post-link",
+            help="conda: run the scripts of packages, whose effect is in the lock already.",
+        ),
+    ] = False,
     report: ReportPath = None,
     yes: Yes = False,
     offline: Offline = False,
@@ -260,7 +270,18 @@ def build(
     from envfreeze import workflow
 
     context = _context(quiet)
-    options = workflow.BuildOptions(offline=offline, python=python)
+    options = workflow.BuildOptions(offline=offline, python=python, post_link=allow_post_link)
+    if to != "conda":
+        _reject(to, allow_post_link=allow_post_link or None)
+    if to == "conda":
+        _reject("conda", tag=tag, base=base, registry=registry, user=user, push=push or None)
+        _reject("conda", render_only=render_only, template=template, python=python, yes=yes or None)
+        if into is None:
+            raise UsageError("--to conda needs --into DIR", hint="For example: --into rebuilt")
+        built = workflow.build_conda(lock, into, options, context)
+        _report(built.verified, report)
+        _verdict(built, json, quiet, f"{into}/bin/python")
+        return
     if to == "venv":
         _reject("venv", tag=tag, base=base, registry=registry, user=user, push=push or None)
         _reject("venv", render_only=render_only, template=template)
@@ -295,7 +316,9 @@ def build(
             raise UsageError("--report needs --tag: an archive that nobody loads is not verified")
         _oci(lock, images, context, json, quiet, report)
     else:
-        raise UsageError(f"--to {to}: not something that can be built", hint="venv, docker or oci")
+        raise UsageError(
+            f"--to {to}: not something that can be built", hint="venv, conda, docker or oci"
+        )
 
 
 def _reject(to: str, **given: object) -> None:

@@ -97,6 +97,7 @@ def _interpreter(layer: InterpreterLayer) -> Iterator[Line]:
         "system": "brought by system packages",
         "unpacked": "NOT kept",
         "base": "in the base image",
+        "conda": "brought by its conda package",
     }[layer.origin]
     yield "", _join([layer.kind, layer.evidence, brought])
     if layer.lead:

@@ -22,7 +22,7 @@ from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
 
 _KIND = "frozen"
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,11 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
     distribution that was packed because no wheel of it was found."""
     lock = frozen.lock
     tried = any(p.facts.evidence.startswith(("rebuilt", "brought")) for p in lock.packages)
+    conda = lock.machine.conda
+    tried = tried or any(
+        p.proof != "proved" and (p.url or "").startswith("http")
+        for p in (conda.packages if conda else [])
+    )
     open_question = not terms.offline and (tried or lock.machine.unproved)
     if fingerprint is None or frozen.problems or open_question:
         return
