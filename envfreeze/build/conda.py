@@ -14,14 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envfreeze.build import place, venv
+import msgspec
+
+from envfreeze.build import place, tree, venv
 from envfreeze.build.homes import homes
 from envfreeze.errors import ArtifactError, LockError, MissingExtraError, TargetError
 from envfreeze.model.artifact import Artifact
 from envfreeze.model.conda import CondaLayer, CondaPackage
-from envfreeze.model.lock import Lock
+from envfreeze.model.lock import Lock, Tool
 from envfreeze.progress import Progress
-from envfreeze.store import disk_errors, write_atomic
+from envfreeze.resolve import interpreter
+from envfreeze.resolve.rootfs import Root
+from envfreeze.store import disk_errors, hash_file, write_atomic
 
 if TYPE_CHECKING:
     import rattler
@@ -109,6 +113,58 @@ def build(plan: CondaPlan, progress: Progress) -> Path:
         place.remove_tree(plan.into, keep=was_there)
         raise
     return plan.into / "bin" / "python"
+
+
+# --- for an image ------------------------------------------------------------------------
+
+
+def for_image(
+    lock: Lock, artifacts: Mapping[str, Path], scratch: Path, progress: Progress
+) -> tuple[Lock, dict[str, Path]]:
+    """*lock* as an image is made of it: the linked prefix in place of the conda packages, as an
+    interpreter that is brought along, at the very path that it had.
+
+    :returns: that lock, and *artifacts* with the archive of the prefix.
+    """
+    layer = lock.machine.conda
+    if layer is None:
+        return lock, dict(artifacts)
+    check_platform(layer)
+    prefix = tree.absolute(layer.prefix)
+    if prefix in tree.SYSTEM_PREFIXES:
+        raise LockError(f"no image can have a conda prefix at {prefix}")
+    root = scratch / "root"
+    into = Path(f"{root}{prefix}")
+    plan = CondaPlan(lock=lock, artifacts=artifacts, into=into, shown=prefix)
+    archive = scratch / "prefix.tar.gz"
+    with progress.task("link"), disk_errors(into):
+        into.mkdir(parents=True)
+        _link(plan)
+        _finish(plan)
+        with archive.open("wb") as out:
+            interpreter.write(Root(root), _files(into, prefix), out)
+    sha256, size = hash_file(archive)
+    packed = Artifact(path="prefix.tar.gz", size=size, hashes={"sha256": sha256})
+    own = msgspec.structs.replace(lock.machine.interpreter, origin="packed", archive=packed)
+    machine = msgspec.structs.replace(
+        lock.machine,
+        interpreter=own,
+        conda=None,
+        environment={
+            **{name: value for name, value in layer.variables.items() if value.isprintable()},
+            "CONDA_PREFIX": prefix,
+            **lock.machine.environment,
+        },
+    )
+    placed = msgspec.structs.replace(lock, tool=Tool(envfreeze=machine))
+    return placed, {**artifacts, sha256: archive}
+
+
+def _files(into: Path, prefix: str) -> list[str]:
+    """The files and links of the linked prefix, as paths of the image."""
+    found = (path for path in into.rglob("*") if "__pycache__" not in path.parts)
+    kept = (path for path in found if path.is_symlink() or path.is_file())
+    return sorted(f"{prefix}/{path.relative_to(into)}" for path in kept)
 
 
 # --- conda's packages --------------------------------------------------------------------

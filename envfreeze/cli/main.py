@@ -533,7 +533,12 @@ def doctor(
 def export(
     lock: LockPath,
     kind: Annotated[
-        str, typer.Option("--format", help="dockerfile, requirements or pylock.")
+        str,
+        typer.Option(
+            "--format",
+            help="dockerfile, requirements or pylock; of conda: conda-explicit, conda-lock,"
+            " environment or pixi.",
+        ),
     ] = "dockerfile",
     output: Annotated[
         Path | None,
@@ -566,7 +571,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a lock for other tools: a Dockerfile that needs only public URLs, requirements.txt
-    with hashes, pylock.toml."""
+    with hashes, pylock.toml; of conda packages an explicit file, conda-lock.yml, environment.yml,
+    pixi.lock."""
     from envfreeze import workflow
 
     if kind not in workflow.FORMATS:
@@ -579,7 +585,15 @@ def export(
         options = _with_base(lock, options, context, quiet)
     else:
         _reject_format(kind, base=base, registry=registry, user=user, tag=tag, template=template)
-    usual = {"dockerfile": "portable", "requirements": "requirements.txt", "pylock": "pylock.toml"}
+    usual = {
+        "dockerfile": "portable",
+        "requirements": "requirements.txt",
+        "pylock": "pylock.toml",
+        "conda-explicit": "explicit.txt",
+        "conda-lock": "conda-lock.yml",
+        "environment": "environment.yml",
+        "pixi": "pixi.lock",
+    }
     into = output or Path(usual[kind])
     exported = workflow.export(lock, kind, into, options, context, strict)
     for note in [] if quiet else exported.notes:

@@ -115,7 +115,7 @@ def build_venv(
 
     lock = load(lock_path)
     check_complete(lock)
-    _check_without_conda(lock, "a venv")
+    check_without_conda(lock, "a venv")
     _check_without_base(lock)
     if sync.is_venv(into):
         return _sync_venv(lock, lock_path, into, options, context, confirm)
@@ -189,7 +189,7 @@ def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Con
     )
 
 
-def _check_without_conda(lock: Lock, what: str) -> None:
+def check_without_conda(lock: Lock, what: str) -> None:
     """Refuse what cannot hold conda packages."""
     if lock.machine.conda is not None:
         count = len(lock.machine.conda.packages)
@@ -315,18 +315,32 @@ def _standing(lock: Lock, base: str) -> Lock:
 
 def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
+    import tempfile
+
     from envfreeze.build import docker
 
     lock = load(lock_path)
     check_complete(lock)
-    _check_without_conda(lock, "a Dockerfile")
     into = options.render_only
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
     chosen = docker_options(lock, lock_path, options, context)
     placed = _standing(lock, chosen.base)
     files = fetch(placed, lock_path, locks.artifacts(placed), options.offline, context)
-    return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
+    with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        placed, files = _linked(placed, files, Path(scratch), context)
+        return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
+
+
+def _linked(
+    lock: Lock, files: dict[str, Path], scratch: Path, context: Context
+) -> tuple[Lock, dict[str, Path]]:
+    """*lock* with its conda packages as one prefix, linked below *scratch*."""
+    if lock.machine.conda is None:
+        return lock, files
+    from envfreeze.build import conda
+
+    return conda.for_image(lock, files, scratch, context.progress)
 
 
 def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Built:
@@ -345,13 +359,13 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
         destination(options.tag)
     lock = load(lock_path)
     check_complete(lock)
-    _check_without_conda(lock, "an image")
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
     engine.base_by_digest(chosen.base)
     placed = _standing(lock, chosen.base)
     files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        placed, files = _linked(placed, files, Path(scratch), context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context)
         with engine.tag_kept(chosen.tag):
             if options.template is not None:
@@ -493,13 +507,13 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
     lock = load(lock_path)
     check_complete(lock)
-    _check_without_conda(lock, "an image")
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
     placed = _standing(lock, base)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
         image = base_image(lock, base, options, Path(scratch), context)
         files = fetch(lock, lock_path, locks.artifacts(placed), options.offline, context)
+        placed, files = _linked(placed, files, Path(scratch), context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context)
         into = options.into or Path(scratch) / "image.tar"
         plan = job.plan(image, tag, into, _running(lock, options))

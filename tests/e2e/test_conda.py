@@ -4,6 +4,7 @@ channel that has gone."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from envfreeze import workflow
+from envfreeze.errors import NotHermeticError
 from envfreeze.model.conda import CondaPackage
 from envfreeze.model.lock import Lock
 from envfreeze.store import Cache
 from tests.support import channel
 from tests.support.cli import envfreeze, ok
+from tests.support.engine import TestEngine
 from tests.support.fakeindex import make_wheel
 
 NAMES = ("captured", "rebuilt0")
@@ -209,13 +212,38 @@ def test_a_rebuild_needs_no_network(home: Path, lock_path: Path, built: workflow
     shutil.rmtree(into)
 
 
-@pytest.mark.parametrize("to", ["venv", "docker", "oci"])
-def test_nothing_else_takes_conda_packages_for_granted(
-    home: Path, lock_path: Path, context: workflow.Context, to: str
+def test_condas_own_formats(home: Path, lock_path: Path, context: workflow.Context) -> None:
+    options = workflow.ImageOptions()
+    for kind in ("conda-explicit", "conda-lock", "environment", "pixi"):
+        found = workflow.export(lock_path, kind, home / kind, options, context, strict=False)
+        assert any("libfoo" in note for note in found.notes)
+    text = (home / "conda-explicit").read_text()
+    assert [line.rpartition("#")[0].rpartition("/")[2] for line in text.splitlines()[2:]] == [
+        f"python-{channel.PYTHON}-h1234_0_cpython.conda",
+        "greet-3.2.1-pyhd8ed1ab_0.conda",
+        "libfoo-1.2-h1_1.conda",
+        "poster-1.0-h0_0.conda",
+    ]
+    with pytest.raises(NotHermeticError):
+        workflow.export(lock_path, "conda-lock", home / "x", options, context, strict=True)
+
+
+@pytest.mark.docker
+def test_an_image_has_the_prefix_at_its_place(
+    docker_engine: TestEngine, home: Path, prefix: Path, lock_path: Path
 ) -> None:
-    more = [] if to == "docker" else ["--into", home / "other"]
-    more += [] if to == "venv" else ["--base", f"x@sha256:{'0' * 64}"]
-    done = ok(envfreeze("build", lock_path, "--to", to, *more), 2)
+    env = {"DOCKER_HOST": docker_engine.host, "ENVFREEZE_CACHE_DIR": str(home / "cache")}
+    argv = ["build", lock_path, "--to", "docker", "--tag", "envfreeze-conda:1"]
+    done = ok(envfreeze(*argv, "--base", docker_engine.base_ref, env=env))
+    assert "verified" in done.stdout
+    code = "import greet, os, sys; print(greet.VERSION, sys.prefix, os.environ['CONDA_PREFIX'])"
+    command = ["docker", "run", "--rm", "envfreeze-conda:1", "python", "-c", code]
+    said = subprocess.run(command, env={**os.environ, **env}, capture_output=True, check=True)
+    assert said.stdout.decode().split() == ["pip", str(prefix), str(prefix)]
+
+
+def test_a_venv_cannot_have_conda_packages(home: Path, lock_path: Path) -> None:
+    done = ok(envfreeze("build", lock_path, "--into", home / "other"), 2)
     assert "--to conda" in done.stderr
     assert not (home / "other").exists()
 
