@@ -220,6 +220,8 @@ def _install(plan: CondaPlan, files: Path, cache: Path) -> None:
 def _records(plan: CondaPlan, files: Path) -> Iterator[rattler.RepoDataRecord]:
     from rattler import BuildString, PackageRecord, RepoDataRecord
 
+    facts = plan.lock.machine.interpreter.facts
+    site = facts.purelib.removeprefix(f"{facts.prefix}/")
     for package in [*plan.layer.packages, *_loose(plan.layer)]:
         artifact = package.artifact
         if artifact is None:
@@ -236,6 +238,7 @@ def _records(plan: CondaPlan, files: Path) -> Iterator[rattler.RepoDataRecord]:
             sha256=bytes.fromhex(artifact.sha256),
             size=artifact.size,
             license=package.license,
+            python_site_packages_path=site if package.name == "python" else None,
         )
         url = _offered(artifact, files, plan.artifacts)
         yield RepoDataRecord(record, artifact.filename, url, url.rpartition("/")[0])

@@ -187,7 +187,9 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         system_whole=True,
         shadowed=below.numbered((item.name, _live(item)) for item in _by_site(seen)),
         sources={key: digest for key, digest in digests.items() if digest is not None},
-        conda={r.name: _conda(r) for r in (snapshot.conda.records if snapshot.conda else ())},
+        conda={
+            n: _conda(r) for n, r in (snapshot.conda.packages if snapshot.conda else {}).items()
+        },
         prefix=_prefix(snapshot.conda.loose if snapshot.conda else ()),
         layers=layers_of(snapshot, seen),
         below=below.words(snapshot.host),

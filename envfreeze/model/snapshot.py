@@ -282,6 +282,11 @@ class CondaRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Path and what is odd: ``changed``, ``missing``, ``pip`` (overwritten by it), ``another``
     (package has it), ``unchecked`` (the record gives no digest), ``unreadable``."""
 
+    @property
+    def missing(self) -> int:
+        """How many of its files are not there."""
+        return sum(state == "missing" for _, state in self.odd)
+
 
 class CondaPrefix(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The conda environment that an interpreter lies in."""
@@ -300,6 +305,16 @@ class CondaPrefix(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Marked against changes (``conda-meta/frozen``)."""
     variables: dict[str, str] = {}
     """Those of ``conda env config vars set``."""
+
+    @property
+    def packages(self) -> dict[str, CondaRecord]:
+        """By name; of two records of one name that with more of its files on the disk."""
+        found: dict[str, CondaRecord] = {}
+        for record in self.records:
+            other = found.get(record.name)
+            if other is None or record.missing < other.missing:
+                found[record.name] = record
+        return found
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

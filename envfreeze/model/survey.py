@@ -321,7 +321,7 @@ def layers_of(snapshot: Snapshot, seen: Survey) -> dict[str, str]:
         sources=[(source.key, digest_of(source)) for source in snapshot.sources],
     )
     if snapshot.conda is not None:
-        layers["conda"] = conda_digest(snapshot.conda.records, snapshot.conda.loose)
+        layers["conda"] = conda_digest(snapshot.conda.packages.values(), snapshot.conda.loose)
     return layers
 
 

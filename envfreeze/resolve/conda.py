@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,7 +60,7 @@ def lock_conda(snapshot: Snapshot, means: Means) -> CondaLocked | None:
     if prefix is None:
         return None
     platform = _platform(snapshot, prefix)
-    records = _unique(prefix.records)
+    records = prefix.packages
     order = link_order({name: record.depends for name, record in records.items()})
     locker = _Locker(prefix, platform, means)
     with (
@@ -84,7 +83,7 @@ def lock_conda(snapshot: Snapshot, means: Means) -> CondaLocked | None:
         packages=packages,
         loose=locker.loose(),
     )
-    return CondaLocked(layer=layer, findings=[*locker.findings, *_twice(prefix.records)])
+    return CondaLocked(layer=layer, findings=[*locker.findings, *_twice(prefix)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,31 +331,17 @@ def _platform(snapshot: Snapshot, prefix: CondaPrefix) -> str:
     return f"{kernel.get(system.kernel, 'linux')}-{machine.get(system.machine, '64')}"
 
 
-def _unique(records: Iterable[CondaRecord]) -> dict[str, CondaRecord]:
-    """By name; of two records of one name the one with more of its files on the disk."""
-    found: dict[str, CondaRecord] = {}
-    for record in records:
-        other = found.get(record.name)
-        if other is None or _missing(record) < _missing(other):
-            found[record.name] = record
-    return found
-
-
-def _missing(record: CondaRecord) -> int:
-    return sum(state == "missing" for _, state in record.odd)
-
-
-def _twice(records: Iterable[CondaRecord]) -> list[Finding]:
-    kept_ones = _unique(records)
+def _twice(prefix: CondaPrefix) -> list[Finding]:
+    live = prefix.packages
     return [
         Finding(
             kind="damaged-record",
-            place=f"conda-meta/{record.file}",
+            place=f"{prefix.prefix}/conda-meta/{record.file}",
             detail=f"there is another record of {record.name}, with more of its files on the disk",
             advice="left out; delete it",
         )
-        for record in records
-        if kept_ones[record.name] is not record
+        for record in prefix.records
+        if live[record.name] is not record
     ]
 
 
