@@ -267,6 +267,8 @@ class CaptureReport(msgspec.Struct, kw_only=True):
     """Of the packed ones, how many were built from source."""
     packed_bytes: int
     problems: list[str]
+    conda: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """How many conda packages are proved, packed, unproved; unset: it is no conda environment."""
 
 
 def capture_json(captured: Captured, output: Path) -> bytes:
@@ -282,6 +284,10 @@ def capture_json(captured: Captured, output: Path) -> bytes:
         packed_bytes=captured.packed_bytes,
         problems=captured.problems,
     )
+    layer = captured.lock.machine.conda
+    if layer is not None:
+        counts = Counter(package.proof for package in layer.packages)
+        report.conda = {word: counts[word] for word in ("proved", "packed", "unproved")}
     return printed.as_json(report)
 
 

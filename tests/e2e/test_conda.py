@@ -178,7 +178,9 @@ def test_a_second_capture_has_the_same_id(
     home: Path, built: workflow.Built, lock: Lock, context: workflow.Context
 ) -> None:
     path = home / "again/env.lock"
-    workflow.capture(built.place, path, workflow.CaptureOptions(), context)
+    env = {"ENVFREEZE_CACHE_DIR": str(home / "cache")}
+    done = ok(envfreeze("capture", built.place, "-o", path, "--json", env=env))
+    assert json.loads(done.stdout)["conda"] == {"proved": 1, "packed": 3, "unproved": 0}
     assert workflow.load(path).machine.layers == lock.machine.layers
 
 
@@ -205,7 +207,7 @@ def test_a_difference_is_named(
 def test_a_rebuild_needs_no_network(home: Path, lock_path: Path, built: workflow.Built) -> None:
     into = home / "offline"
     env = {"ENVFREEZE_CACHE_DIR": str(home / "cache")}
-    argv = ["build", lock_path, "--to", "conda", "--into", into, "--offline"]
+    argv: list[str | Path] = ["build", lock_path, "--to", "conda", "--into", into, "--offline"]
     done = ok(envfreeze(*argv, env=env))
     assert "verified: 4 conda packages and 2 packages of pip's" in done.stdout
     ok(envfreeze(*argv, env=env), 2)  # It is there already.
