@@ -41,11 +41,13 @@ ONLY = {
     "typer": {"cli/main.py"},
     "rich": {"cli/progress.py"},
     "jinja2": {"render/dockerfile.py"},
+    "rattler": {"build/conda.py"},
+    "zstandard": {"resolve/condapack.py"},
 }
 """What touches the world outside, or loads slowly, has one place."""
 
 HEAVY = {"docker", "elftools", "installer", "jinja2", "msgspec", "packaging", "requests", "rich"}
-HEAVY |= {"ssl", "urllib3"}
+HEAVY |= {"rattler", "ssl", "urllib3", "zstandard"}
 
 SOURCES = {path.relative_to(HOME).as_posix(): path for path in sorted(HOME.rglob("*.py"))}
 PROBES = {name: path for name, path in SOURCES.items() if name.startswith("probe/")}

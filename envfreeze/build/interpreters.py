@@ -55,6 +55,11 @@ def chosen(lock: Lock, wanted: str | None, cache: Cache, download: Callable[[str
     layer = lock.machine.interpreter
     if wanted is None or wanted == layer.origin:
         return Chosen(lock=lock, files={})
+    if lock.machine.conda is not None:
+        raise UsageError(
+            f"--interpreter {wanted}: the interpreter is one of the lock's conda packages",
+            hint="Leave --interpreter out.",
+        )
     if wanted == "base":
         return Chosen(lock=_in_base(lock), files={})
     if wanted in {"system", "packed"}:

@@ -205,11 +205,14 @@ def capture(
 @_command
 def build(
     lock: LockPath,
-    to: Annotated[str, typer.Option("--to", help="What to build: venv, docker or oci.")] = "venv",
+    to: Annotated[
+        str, typer.Option("--to", help="What to build: venv, conda, docker or oci.")
+    ] = "venv",
     into: Annotated[
         Path | None,
         typer.Option(
-            help="venv: the directory to make, or a venv to make equal; oci: the archive to write."
+            help="venv: the directory to make, or a venv to make equal; conda: the prefix to make;"
+            " oci: the archive to write."
         ),
     ] = None,
     tag: Annotated[
@@ -286,6 +289,13 @@ def build(
     python: Annotated[
         str | None, typer.Option(help="venv: the interpreter to use, if not the one found.")
     ] = None,
+    allow_post_link: Annotated[
+        bool,
+        typer.Option(
+            "--allow-post-link",
+            help="conda: run the scripts of packages, whose effect is in the lock already.",
+        ),
+    ] = False,
     report: ReportPath = None,
     yes: Yes = False,
     offline: Offline = False,
@@ -296,7 +306,18 @@ def build(
     from envfreeze import workflow
 
     context = _context(quiet)
-    options = workflow.BuildOptions(offline=offline, python=python)
+    options = workflow.BuildOptions(offline=offline, python=python, post_link=allow_post_link)
+    if to != "conda":
+        _reject(to, allow_post_link=allow_post_link or None)
+    if to == "conda":
+        _reject("conda", tag=tag, base=base, registry=registry, user=user, push=push or None)
+        _reject("conda", render_only=render_only, template=template, python=python, yes=yes or None)
+        if into is None:
+            raise UsageError("--to conda needs --into DIR", hint="For example: --into rebuilt")
+        built = workflow.build_conda(lock, into, options, context)
+        _report(built.verified, report)
+        _verdict(built, json, quiet, f"{into}/bin/python")
+        return
     if to == "venv":
         _reject("venv", tag=tag, base=base, registry=registry, user=user, push=push or None)
         _reject("venv", render_only=render_only, template=template, system=system)
@@ -336,7 +357,9 @@ def build(
             raise UsageError("--report needs --tag: an archive that nobody loads is not verified")
         _oci(lock, images, context, json, quiet, report)
     else:
-        raise UsageError(f"--to {to}: not something that can be built", hint="venv, docker or oci")
+        raise UsageError(
+            f"--to {to}: not something that can be built", hint="venv, conda, docker or oci"
+        )
 
 
 def _reject(to: str, **given: object) -> None:
@@ -551,7 +574,12 @@ def doctor(
 def export(
     lock: LockPath,
     kind: Annotated[
-        str, typer.Option("--format", help="dockerfile, requirements or pylock.")
+        str,
+        typer.Option(
+            "--format",
+            help="dockerfile, requirements or pylock; of conda: conda-explicit, conda-lock,"
+            " environment or pixi.",
+        ),
     ] = "dockerfile",
     output: Annotated[
         Path | None,
@@ -584,7 +612,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a lock for other tools: a Dockerfile that needs only public URLs, requirements.txt
-    with hashes, pylock.toml."""
+    with hashes, pylock.toml; of conda packages an explicit file, conda-lock.yml, environment.yml,
+    pixi.lock."""
     from envfreeze import workflow
 
     if kind not in workflow.FORMATS:
@@ -597,7 +626,15 @@ def export(
         options = _with_base(lock, options, context, quiet)
     else:
         _reject_format(kind, base=base, registry=registry, user=user, tag=tag, template=template)
-    usual = {"dockerfile": "portable", "requirements": "requirements.txt", "pylock": "pylock.toml"}
+    usual = {
+        "dockerfile": "portable",
+        "requirements": "requirements.txt",
+        "pylock": "pylock.toml",
+        "conda-explicit": "explicit.txt",
+        "conda-lock": "conda-lock.yml",
+        "environment": "environment.yml",
+        "pixi": "pixi.lock",
+    }
     into = output or Path(usual[kind])
     exported = workflow.export(lock, kind, into, options, context, strict)
     for note in [] if quiet else exported.notes:

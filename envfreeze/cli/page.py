@@ -30,6 +30,7 @@ def page(lock: Lock, path: str, *, width: int = 100) -> str:
             _head(lock, path),
             _interpreter(machine.interpreter),
             _packages(lock),
+            _conda(machine),
             _base(machine),
             _system(machine.system),
             _platform(machine),
@@ -97,6 +98,7 @@ def _interpreter(layer: InterpreterLayer) -> Iterator[Line]:
         "system": "brought by system packages",
         "unpacked": "NOT kept",
         "base": "in the base image",
+        "conda": "brought by its conda package",
     }[layer.origin]
     yield "", _join([layer.kind, layer.evidence, brought])
     if layer.lead:
@@ -108,6 +110,26 @@ def _interpreter(layer: InterpreterLayer) -> Iterator[Line]:
 def _some(texts: list[str], most: int = 4) -> str:
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
+
+
+def _conda(machine: Machine) -> Iterator[Line]:
+    layer = machine.conda
+    if layer is None:
+        return
+    counts = Counter(package.proof for package in layer.packages)
+    loose = len(layer.loose.files) if layer.loose else 0
+    told = [f"{counts[proof]} {proof}" for proof in ("proved", "packed") if counts[proof]]
+    told += [f"{counts['unproved']} UNPROVED"] if counts["unproved"] else []
+    told += [f"{plural(loose, 'file')} that none owns"] if loose else []
+    yield "conda", _join([plural(len(layer.packages), "package"), *told])
+    yield "", _join([layer.platform, layer.prefix, "frozen" if layer.frozen else None])
+    if layer.channels:
+        yield "", f"from {', '.join(layer.channels)}"
+    if layer.virtual:
+        yield "", f"captured with {', '.join(layer.virtual)}"
+    asked = [package.name for package in layer.packages if package.requested]
+    if asked:
+        yield "", f"asked for: {', '.join(asked)}"
 
 
 def _packages(lock: Lock) -> Iterator[Line]:

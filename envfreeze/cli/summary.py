@@ -49,6 +49,7 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     if unowned:
         kept = "NOT packed" if any(site.lost for site in machine.loose) else _kept(machine)
         lines.append(f"  {plural(unowned, 'file')} that no distribution owns, {kept}")
+    lines += _conda(machine)
     lines += [f"  {_source(source)}" for source in machine.sources if source.problem is None]
     if machine.base is not None:
         lines.append(f"  base image {_base(machine.base)}")
@@ -61,6 +62,24 @@ def capture_text(captured: Captured, output: Path, seconds: float) -> str:
     lines.append(f"  {output}  {machine.id[:8]}  {state}{packed}   {seconds:.1f} s")
     lines.append(f"  next: {_next(captured, shlex.quote(str(output)))}")
     return "\n".join(map(_line, lines)) + "\n"
+
+
+def _conda(machine: Machine) -> list[str]:
+    """A line on the conda packages, and one for each that is not just fetched again."""
+    layer = machine.conda
+    if layer is None:
+        return []
+    counts = Counter(package.proof for package in layer.packages)
+    words = [f"{counts[word]} {word}" for word in ("proved", "packed", "unproved") if counts[word]]
+    count = plural(len(layer.packages), "conda package")
+    lines = [f"  {count}   {' · '.join(words)}"]
+    if layer.loose is not None:
+        kept = "NOT packed" if layer.loose.archive is None else "packed"
+        lines.append(f"  {plural(len(layer.loose.files), 'file')} that no package owns, {kept}")
+    others = [package for package in layer.packages if package.proof != "proved"]
+    told = [f"    {p.proof:<9} conda {p.name}: {p.evidence}" for p in others]
+    more = [f"    ... and {len(told) - 12} more; the lock names each"] if len(told) > 12 else []
+    return [*lines, *map(_cut, told[:12]), *more]
 
 
 def _kept(machine: Machine) -> str:
@@ -86,14 +105,24 @@ def _machine(machine: Machine) -> list[str | None]:
     return [level or machine.interpreter.facts.machine, words.get(driver.state) if driver else None]
 
 
+def _lost_conda(machine: Machine) -> bool:
+    layer = machine.conda
+    if layer is None:
+        return False
+    lost = any(package.artifact is None for package in layer.packages)
+    return lost or (layer.loose is not None and layer.loose.archive is None)
+
+
 def _next(captured: Captured, output: str) -> str:
     """A build refuses a lock that names what it does not hold."""
     machine = captured.lock.machine
     trees = [source for source in machine.sources if source.problem is None]
-    lost = any(site.lost for site in machine.loose)
+    lost = any(site.lost for site in machine.loose) or _lost_conda(machine)
     lost = lost or any(tree.archive is None and not tree.in_base for tree in trees)
     if machine.unproved or lost:
         return f"envfreeze verify {output}   (it cannot be rebuilt: not all of it is kept)"
+    if machine.conda is not None:
+        return f"envfreeze build {output} --to conda --into rebuilt"
     if captured.lock.rests_on_base:
         return f"envfreeze build {output} --to docker"
     return f"envfreeze build {output} --into rebuilt"
@@ -184,6 +213,10 @@ def _notable(captured: Captured) -> list[str]:
     patched = [package for package in lock.packages if package.facts.edits]
     lines += [f"    patched   {package.name}: {_edits(package)}" for package in patched]
     told |= {f"{lock.site_of(package)}/{package.facts.info}" for package in patched}
+    if machine.conda is not None:
+        place = f"{machine.conda.prefix}/conda-meta"
+        others = [package for package in machine.conda.packages if package.proof != "proved"]
+        told |= {f"{place}/{p.name}-{p.version}-{p.build}.json" for p in others}
     lines += [f"    unproved  {lost.name}: {lost.reason}" for lost in machine.unproved]
     lines += [
         f"    {finding.kind}  {finding.place}: {finding.detail}".rstrip(": ")
@@ -237,6 +270,8 @@ class CaptureReport(msgspec.Struct, kw_only=True):
     """Of the packed ones, how many were built from source."""
     packed_bytes: int
     problems: list[str]
+    conda: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """How many conda packages are proved, packed, unproved; unset: it is no conda environment."""
 
 
 def capture_json(captured: Captured, output: Path) -> bytes:
@@ -252,6 +287,10 @@ def capture_json(captured: Captured, output: Path) -> bytes:
         packed_bytes=captured.packed_bytes,
         problems=captured.problems,
     )
+    layer = captured.lock.machine.conda
+    if layer is not None:
+        counts = Counter(package.proof for package in layer.packages)
+        report.conda = {word: counts[word] for word in ("proved", "packed", "unproved")}
     return printed.as_json(report)
 
 
@@ -393,6 +432,8 @@ def _path(built: Built) -> str:
 
 def _what(built: Built) -> str:
     packages = plural(built.packages, "package")
+    if built.conda:
+        packages = f"{plural(built.conda, 'conda package')} and {packages} of pip's"
     if not built.files:
         return packages
     return f"{packages} and {plural(built.files, 'file')} that none owns"

@@ -21,6 +21,7 @@ Layer = Literal[
     "shadowed",
     "files",
     "sources",
+    "conda",
     "system",
     "environment",
     "platform",
@@ -73,6 +74,7 @@ def compare(before: View, after: View, layers: tuple[Layer, ...] = LAYERS) -> Di
         "shadowed": _shadowed,
         "files": _files,
         "sources": _sources,
+        "conda": _conda,
         "system": _system,
         # Only what looks inside an image knows it (envfreeze.diff.inside).
         "environment": lambda _before, _after: iter(()),
@@ -146,20 +148,38 @@ def _built(one: str | None, two: str | None) -> str | None:
     return f"built from {one} both times" if one == two else f"built from {one}, then from {two}"
 
 
+def _conda(before: View, after: View) -> Iterator[Change]:
+    """Conda's packages, and the files of the prefix that none of them owns."""
+    for change in _items("conda", before.conda, after.conda):
+        # What a channel is called is told, and is no difference of the environments.
+        one, two = before.conda.get(change.name), after.conda.get(change.name)
+        moved = one and two and one.origin and two.origin and one.origin != two.origin
+        note = f"from {one.origin}, then from {two.origin}" if one and two and moved else None
+        yield replace(change, note=note)
+    yield from _unowned("conda", before.prefix, after.prefix)
+
+
 def _files(before: View, after: View) -> Iterator[Change]:
-    for path in sorted({*before.files, *after.files}):
-        one, two = before.files.get(path), after.files.get(path)
+    yield from _unowned("files", before.files, after.files)
+
+
+def _unowned(
+    layer: Layer, before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> Iterator[Change]:
+    for path in sorted({*before, *after}):
+        files = [path] if layer == "files" else []  # Elsewhere they are what packages have.
+        one, two = before.get(path), after.get(path)
         if _unread(before, path) or _unread(after, path):
-            yield Change(layer="files", kind="unknown", name=path, files=[path])
+            yield Change(layer=layer, kind="unknown", name=path, files=files)
         elif one != two:
             kind: Kind = "added" if one is None else "removed" if two is None else "content"
             yield Change(
-                layer="files",
+                layer=layer,
                 kind=kind,
                 name=path,
                 before=_short(one),
                 after=_short(two),
-                files=[path],
+                files=files,
             )
 
 
@@ -175,8 +195,8 @@ def _below(part: Layer, before: View, after: View) -> Iterator[Change]:
             yield Change(layer=part, kind=kind, name=name, before=was, after=now)
 
 
-def _unread(view: View, path: str) -> bool:
-    return path in view.files and view.files[path] is None
+def _unread(files: Mapping[str, str | None], path: str) -> bool:
+    return path in files and files[path] is None
 
 
 def _short(content: str | None) -> str | None:

@@ -51,7 +51,7 @@ def _interpreter(lock: Lock, inside: Inside) -> Iterator[Change]:
     candidates = {own, _digest(inside.own + inside.configuration)}
     if layer.files in candidates:
         return
-    if layer.origin == "packed":
+    if layer.origin in {"packed", "conda"}:
         yield _changed("interpreter", "its own files", layer.files[:12], (own or "none")[:12])
     else:
         yield Change(

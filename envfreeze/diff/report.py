@@ -17,6 +17,7 @@ _TITLES = {
     "shadowed": "Shadowed packages, never imported",
     "files": "Files that no package owns",
     "sources": "Source trees",
+    "conda": "Conda packages, and files of the prefix",
     "system": "System packages",
     "environment": "What a process in the image sees",
     "platform": "Machine: platform",
@@ -25,7 +26,7 @@ _TITLES = {
 }
 
 
-_WITH_FILES = {"packages", "shadowed", "sources"}
+_WITH_FILES = {"packages", "shadowed", "sources", "conda"}
 """Layers whose changes name files; elsewhere a change is a file, or has none."""
 
 
@@ -120,7 +121,9 @@ def _what(change: Change) -> str:
         return f"same bytes, {before} -> {after}"
     if change.kind == "content" and change.layer == "sources":
         return f"other files, {before} -> {after}" + (":" if change.files else "")
-    if change.kind == "content" and change.layer in {"packages", "shadowed"}:
+    if change.kind == "content" and (
+        change.layer in {"packages", "shadowed"} or (change.layer == "conda" and before == after)
+    ):
         what = f"{before}: same version, other files"
         return what + (":" if change.files else " (which ones is not known)")
     return f"{before} -> {after}"

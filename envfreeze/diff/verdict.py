@@ -83,6 +83,12 @@ def _wording(lock: Lock, counts: Counts) -> Iterable[tuple[str, tuple[str, int]]
     trees = sum(source.digest is not None for source in machine.sources)
     if trees:
         yield "sources", _counted(trees, "source tree")
+    if machine.conda is not None:
+        count = sum(package.count for package in machine.conda.packages)
+        names = plural(len(machine.conda.packages), "package")
+        loose = len(machine.conda.loose.files) if machine.conda.loose else 0
+        more = f", {plural(loose, 'file')} that none owns" if loose else ""
+        yield "conda", (f"{names}, {plural(count, 'file')}{more}", count)
     needed = len(machine.system.packages)
     if needed:
         more = f", {plural(counts.unowned, 'file')} that none owns" if counts.unowned else ""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from envfreeze.diff import below
+from envfreeze.model.conda import CondaPackage
 from envfreeze.model.identity import interpreter_facts, normalize
 from envfreeze.model.lock import Lock, LooseEntry, Package
-from envfreeze.model.snapshot import LooseFile, Snapshot
+from envfreeze.model.snapshot import CondaRecord, LooseFile, Snapshot
 from envfreeze.model.survey import Seen, Survey, digest_of, layers_of, survey
 
 
@@ -48,6 +49,10 @@ class View:
     """Distributions behind another one of their name, by name and how manieth of it they are."""
     sources: dict[str, str] = field(default_factory=dict)
     """Key of each source tree that is kept to its digest."""
+    conda: dict[str, Item] = field(default_factory=dict)
+    """Conda's packages; their version is that and the build, their origin the channel."""
+    prefix: dict[str, str | None] = field(default_factory=dict)
+    """Files of a conda prefix that nobody owns, to a word for the content."""
     layers: dict[str, str] = field(default_factory=dict)
     below: dict[str, dict[str, str]] | None = None
     """``platform``, ``accelerator``, ``numerics``: each fact of the machine below; a part that is
@@ -136,6 +141,10 @@ def of_lock(lock: Lock, title: str) -> View:
         system_whole=False,
         shadowed=below.numbered((name, item) for name, _, item in sorted(shadowed, key=in_order)),
         sources={s.key: s.digest for s in machine.sources if s.digest is not None},
+        conda={
+            p.name: _conda(p, p.proof) for p in (machine.conda.packages if machine.conda else ())
+        },
+        prefix=_prefix(machine.conda.loose.files if machine.conda and machine.conda.loose else ()),
         layers=machine.layers,
         below=below.words(machine.host),
     )
@@ -178,9 +187,29 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
         system_whole=True,
         shadowed=below.numbered((item.name, _live(item)) for item in _by_site(seen)),
         sources={key: digest for key, digest in digests.items() if digest is not None},
+        conda={
+            n: _conda(r) for n, r in (snapshot.conda.packages if snapshot.conda else {}).items()
+        },
+        prefix=_prefix(snapshot.conda.loose if snapshot.conda else ()),
         layers=layers_of(snapshot, seen),
         below=below.words(snapshot.host),
     )
+
+
+def _conda(package: CondaPackage | CondaRecord, proof: str | None = None) -> Item:
+    odd = package.odd if isinstance(package, CondaRecord) else []
+    return Item(
+        name=package.name,
+        version=f"{package.version} {package.build}",
+        tree=package.tree,
+        proof=proof,
+        changed=tuple(path for path, state in odd if state in {"changed", "missing"}),
+        origin=(package.channel or "").rstrip("/") or None,
+    )
+
+
+def _prefix(files: Iterable[LooseEntry | LooseFile]) -> dict[str, str | None]:
+    return {file.path: _content(file) for file in files}
 
 
 def _by_site(seen: Survey) -> list[Seen]:

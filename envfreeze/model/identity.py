@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from envfreeze.errors import LockError
+from envfreeze.model.conda import CondaPackage
 from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package, SystemLayer, Unproved
-from envfreeze.model.snapshot import Dist, Interpreter, Row, SourceFile
+from envfreeze.model.snapshot import CondaRecord, Dist, Interpreter, LooseFile, Row, SourceFile
 
 INSTALLER_FILES = frozenset(
     {
@@ -231,10 +232,14 @@ def lock_layers(lock: Lock) -> dict[str, str]:
         "packages": packages_digest(packages),
         "system": system_digest(machine.system),
     }
-    return layers | rare_layers(
+    layers |= rare_layers(
         shadowed=[*map(_identity, machine.shadowed), *held[True], *lost[True]],
         sources=[(source.key, source.digest) for source in machine.sources],
     )
+    if machine.conda is not None:
+        loose = machine.conda.loose
+        layers["conda"] = conda_digest(machine.conda.packages, loose.files if loose else [])
+    return layers
 
 
 def _held(packages: list[Package], behind: bool) -> list[tuple[str, str, str | None]]:
@@ -259,6 +264,19 @@ def rare_layers(
     if any(digest is not None for _, digest in sources):
         layers["sources"] = sources_digest(sources)
     return layers
+
+
+def conda_digest(
+    packages: Iterable[CondaPackage | CondaRecord], files: Iterable[LooseEntry | LooseFile]
+) -> str:
+    """Digest over conda's packages, each with its files, and the files that none owns; channels
+    and proofs stay outside."""
+    return _digest(
+        [
+            sorted([p.name, p.version, p.build, p.tree] for p in packages),
+            sorted([f.path, f.sha256 or "", f.link or "", f.executable] for f in files),
+        ]
+    )
 
 
 def _identity(package: Package) -> tuple[str, str, str | None]:

@@ -10,14 +10,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import msgspec
 
 from envfreeze.errors import LockError
-from envfreeze.model import toml
+from envfreeze.model import conda, toml
+from envfreeze.model.artifact import (
+    NOT_IN_NAMES,
+    artifact_problem,
+    is_file_name,
+    stays_below,
+)
+from envfreeze.model.artifact import Artifact as Artifact
+from envfreeze.model.artifact import LooseEntry as LooseEntry
+from envfreeze.model.artifact import is_inside as is_inside
 from envfreeze.model.base import Kebab
+from envfreeze.model.conda import CondaLayer
 from envfreeze.model.host import Host
 from envfreeze.model.origin import Origin, origin_problem
 from envfreeze.model.snapshot import Finding, Interpreter, Repository
@@ -65,31 +74,6 @@ _INSTALLED = re.compile(r"[!-~]{1,256} [!-~]{1,256} [!-~]{1,64}( manual| auto)?"
 _EDIT_SCHEMES = frozenset({"site", "scripts", "headers", "data"})
 _PLAIN_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f]")
-
-
-class Artifact(Kebab, frozen=True, kw_only=True):
-    """A file that can be had again: by URL, or from the store beside the lock.
-
-    ``size`` is in bytes; ``hashes`` maps an algorithm to a hex digest and holds ``sha256``.
-    """
-
-    name: str | None = None
-    url: str | None = None
-    path: str | None = None
-    """Relative to the lock, with ``/``: ``env.lock.d/ab/cd.../name.whl``."""
-    size: int
-    hashes: dict[str, str]
-
-    @property
-    def sha256(self) -> str:
-        return self.hashes["sha256"]
-
-    @property
-    def filename(self) -> str:
-        if self.name:
-            return self.name
-        return (self.url or self.path or "").split("#")[0].split("?")[0].rsplit("/", 1)[-1]
 
 
 class Edit(Kebab, frozen=True, kw_only=True):
@@ -205,20 +189,6 @@ class Unproved(Kebab, frozen=True, kw_only=True):
     tree: str | None = None
     shadowed: bool = False
     """Another one of its name stands earlier on sys.path."""
-
-
-class LooseEntry(Kebab, frozen=True, kw_only=True):
-    """A file that no distribution's RECORD owns."""
-
-    path: str
-    """Relative to its site directory."""
-    sha256: str | None = None
-    link: str | None = None
-    executable: bool = False
-    apart: bool = False
-    """Another file has this path in an earlier site directory (see :attr:`PackageFacts.apart`)."""
-    in_base: bool = False
-    """The base image has it; no archive of the lock does."""
 
 
 class LooseSite(Kebab, frozen=True, kw_only=True):
@@ -361,10 +331,10 @@ class SystemLayer(Kebab, frozen=True, kw_only=True):
 
 class InterpreterLayer(Kebab, frozen=True, kw_only=True):
     facts: Interpreter
-    origin: Literal["packed", "system", "unpacked", "base"]
+    origin: Literal["packed", "system", "unpacked", "base", "conda"]
     """``packed``: :attr:`archive` holds it; ``system``: the system packages bring it; ``base``: the
-    base image has it; ``unpacked``: captured with ``--no-pack``, so only a machine that has it can
-    rebuild."""
+    base image has it; ``conda``: a package of :attr:`Machine.conda` brings it; ``unpacked``:
+    captured with ``--no-pack``, so only a machine that has it can rebuild."""
     archive: Artifact | None = None
     """A tar of the files below ``/``, without site-packages and .pyc."""
     kind: Kind = "unknown"
@@ -431,6 +401,8 @@ class Machine(Kebab, frozen=True, kw_only=True):
     """PYTHONPATH, its entries with placeholders for the source trees."""
     unproved: list[Unproved] = []
     findings: list[Finding] = []
+    conda: CondaLayer | None = None
+    """The conda packages below; None: it is no conda environment."""
 
 
 class Tool(Kebab, frozen=True, kw_only=True):
@@ -515,6 +487,8 @@ def artifacts(lock: Lock) -> list[Artifact]:
     found += [unowned.archive] if unowned and unowned.archive else []
     if lock.machine.interpreter.archive:
         found.append(lock.machine.interpreter.archive)
+    if lock.machine.conda is not None:
+        found += lock.machine.conda.artifacts
     return found
 
 
@@ -633,11 +607,15 @@ def _problems(lock: Lock) -> Iterator[tuple[str, str]]:
     if archive is not None:
         yield from _artifact_problems(archive, f"{ours}.interpreter.archive")
     yield from _system_problems(machine.system, f"{ours}.system")
+    if machine.conda is not None:
+        yield from conda.problems(machine.conda, f"{ours}.conda")
+    if (machine.interpreter.origin == "conda") and machine.conda is None:
+        yield f"{ours}.interpreter.origin", "there are no conda packages"
     for index, site in enumerate(machine.loose):
         if site.archive is not None:
             yield from _artifact_problems(site.archive, f"{ours}.loose[{index}].archive")
         for position, entry in enumerate(site.files):
-            if not _stays_below(entry.path):
+            if not stays_below(entry.path):
                 place = f"{ours}.loose[{index}].files[{position}].path"
                 yield place, "it leads out of its site directory"
 
@@ -679,7 +657,7 @@ def _system_problems(system: SystemLayer, ours: str) -> Iterator[tuple[str, str]
         if not all(map(_WORD.fullmatch, (named.name, named.version, named.arch))):
             yield f"{ours}.named[{index}]", "its name, version or architecture is not one word"
     for index, need in enumerate(system.needs):
-        if not _is_file_name(need.name) or not _is_absolute(need.path):
+        if not is_file_name(need.name) or not _is_absolute(need.path):
             yield f"{ours}.needs[{index}]", "it is not a program and an absolute path"
     if system.unowned is not None:
         yield from _unowned_problems(system.unowned, f"{ours}.unowned")
@@ -718,7 +696,7 @@ def _unowned_problems(unowned: UnownedFiles, place: str) -> Iterator[tuple[str, 
 
 
 def _is_absolute(path: str) -> bool:
-    return path.startswith("/") and _stays_below(path.lstrip("/"))
+    return path.startswith("/") and stays_below(path.lstrip("/"))
 
 
 def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]:
@@ -732,7 +710,7 @@ def _package_problems(package: Package, place: str) -> Iterator[tuple[str, str]]
 
 
 def _facts_problems(facts: PackageFacts, place: str) -> Iterator[tuple[str, str]]:
-    if not _is_file_name(facts.info):
+    if not is_file_name(facts.info):
         yield f"{place}.tool.envfreeze.info", "it is not a file name"
     if facts.patch is not None:
         yield from _artifact_problems(facts.patch, f"{place}.tool.envfreeze.patch")
@@ -751,7 +729,7 @@ def _facts_problems(facts: PackageFacts, place: str) -> Iterator[tuple[str, str]
         if problem:
             yield f"{place}.tool.envfreeze.built-from[{position}]", problem
     for original, copies in facts.wrapper_copies.items():
-        if not all(map(_is_file_name, (original, *copies))):
+        if not all(map(is_file_name, (original, *copies))):
             yield f"{place}.tool.envfreeze.wrapper-copies", "one of them is not a file name"
 
 
@@ -765,7 +743,7 @@ def _sources_problems(machine: Machine, ours: str) -> Iterator[tuple[str, str]]:
     if len({source.key for source in machine.sources}) < len(machine.sources):
         yield f"{ours}.sources", "two of them have the same key"
     for index, text in enumerate(machine.pythonpath):
-        if ":" in _without_marks(text) or _NOT_IN_NAMES.search(text.replace("/", "")):
+        if ":" in _without_marks(text) or NOT_IN_NAMES.search(text.replace("/", "")):
             yield f"{ours}.pythonpath[{index}]", "it cannot be one entry of PYTHONPATH"
 
 
@@ -775,7 +753,7 @@ def _source_problems(source: SourceTree, place: str) -> Iterator[tuple[str, str]
     for name, path in [("root", source.root), *(("spellings", p) for p in source.spellings)]:
         # A .pth line may name the whole file system, which nobody keeps.
         named_only = path == "/" and source.archive is None
-        if not path.startswith("/") or not (named_only or _stays_below(path.lstrip("/"))):
+        if not path.startswith("/") or not (named_only or stays_below(path.lstrip("/"))):
             yield f"{place}.{name}", "it is not an absolute path"
     if not all(path == "" or is_inside(path) for path in source.imports):
         yield f"{place}.imports", "one of them leads out of the tree"
@@ -791,40 +769,3 @@ def _artifact_problems(artifact: Artifact, place: str) -> Iterator[tuple[str, st
     problem = artifact_problem(artifact)
     if problem:
         yield f"{place} ({artifact.filename})", problem
-
-
-def artifact_problem(artifact: Artifact) -> str | None:
-    """Why *artifact* must not be used, or None: its digest, its path and its name are checked."""
-    digest = artifact.hashes.get("sha256", "")
-    if not _SHA256.fullmatch(digest):
-        return "its sha256 is not 64 hexadecimal digits"
-    if artifact.size < 0:
-        return "its size is negative"
-    if (artifact.url is None) == (artifact.path is None):
-        return "it must have either a url or a path"
-    if artifact.url is not None and not artifact.url.startswith(("https://", "http://")):
-        return "its url is neither https nor http"
-    if artifact.path is not None and not is_inside(artifact.path):
-        return "its path leads out of the directory of the lock"
-    if not _is_file_name(artifact.filename) or "\\" in artifact.filename:
-        return "its name is not a file name"
-    return None
-
-
-def _is_file_name(text: str) -> bool:
-    return text not in {"", ".", ".."} and not _NOT_IN_NAMES.search(text)
-
-
-def is_inside(path: str) -> bool:
-    """Whether a relative POSIX *path* stays below the directory it is relative to, anywhere."""
-    return _stays_below(path) and "\\" not in path
-
-
-def _stays_below(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return (
-        bool(path)
-        and not pure.is_absolute()
-        and ".." not in pure.parts
-        and not _NOT_IN_NAMES.search(path.replace("/", ""))
-    )

@@ -67,6 +67,10 @@ class Dist(msgspec.Struct, frozen=True, kw_only=True):
     """Console and gui scripts of entry_points.txt: the installer makes them, not the wheel."""
     requires: list[str] = []
     """Each ``Requires-Dist``, raw; of an egg-info without them, its requires.txt as such lines."""
+    conda: str | None = None
+    """The record in ``conda-meta`` that it belongs to: then it is no package of its own."""
+    overlaid: list[str] = []
+    """``scheme/path`` of files that a conda package put over its own."""
 
 
 class LooseFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -244,6 +248,75 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Why the tree is not kept; then :attr:`files` is empty."""
 
 
+class CondaRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A package as ``conda-meta`` has it; all of it but the names may be missing."""
+
+    file: str
+    name: str
+    version: str
+    build: str
+    build_number: int = 0
+    subdir: str | None = None
+    noarch: str | None = None
+    channel: str | None = None
+    """Without credentials."""
+    url: str | None = None
+    """Without credentials."""
+    fn: str | None = None
+    md5: str | None = None
+    sha256: str | None = None
+    size: int | None = None
+    timestamp: int | None = None
+    license: str | None = None
+    depends: list[str] = []
+    constrains: list[str] = []
+    tarball: str | None = None
+    """Where the package file may lie on the machine."""
+    requested: list[str] = []
+    """What a person asked for."""
+    count: int
+    """Of files that are there."""
+    tree: str
+    """sha256 over its files as they are in a package: the prefix undone."""
+    odd: list[tuple[str, str]] = []
+    """Path and what is odd: ``changed``, ``missing``, ``pip`` (overwritten by it), ``another``
+    (package has it), ``unchecked`` (the record gives no digest), ``unreadable``."""
+
+    @property
+    def missing(self) -> int:
+        """How many of its files are not there."""
+        return sum(state == "missing" for _, state in self.odd)
+
+
+class CondaPrefix(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The conda environment that an interpreter lies in."""
+
+    prefix: str
+    records: list[CondaRecord]
+    loose: list[LooseFile] = []
+    """Files of the prefix outside the site directories that nobody owns; the digest is that of the
+    file with a placeholder for the prefix."""
+    channels: list[str] = []
+    """Of ``.condarc``, in order; without credentials."""
+    virtual: list[str] = []
+    """``__glibc=2.36=0``: what conda would say of the machine."""
+    pinned: list[str] = []
+    frozen: bool = False
+    """Marked against changes (``conda-meta/frozen``)."""
+    variables: dict[str, str] = {}
+    """Those of ``conda env config vars set``."""
+
+    @property
+    def packages(self) -> dict[str, CondaRecord]:
+        """By name; of two records of one name that with more of its files on the disk."""
+        found: dict[str, CondaRecord] = {}
+        for record in self.records:
+            other = found.get(record.name)
+            if other is None or record.missing < other.missing:
+                found[record.name] = record
+        return found
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One environment as it was seen."""
 
@@ -259,3 +332,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Directories outside the site directories that modules are imported from."""
     host: Host | None = None
     """The machine below; None: not looked at."""
+    conda: CondaPrefix | None = None
+    """None: the interpreter is in no conda environment of its own."""

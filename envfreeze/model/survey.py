@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from envfreeze.model import apart
 from envfreeze.model.identity import (
     NOT_EXECUTABLE,
+    conda_digest,
     file_word,
     files_digest,
     interpreter_digest,
@@ -109,6 +110,8 @@ def survey(snapshot: Snapshot) -> Survey:
     sorter = _Sorter(owned, [source for source in snapshot.sources if source.problem is None])
     groups: dict[str, list[Dist]] = defaultdict(list)
     for dist in snapshot.dists:
+        if dist.conda is not None:
+            continue  # It comes with its conda package.
         groups[normalize(dist.name) or dist.info].append(dist)
     for group in groups.values():
         _sort_group(group, sorter)
@@ -275,7 +278,7 @@ def _see(dist: Dist, owners: dict[tuple[str, str], int], *, apart: bool) -> Seen
         if row.sha256 is None:
             missing.append(key)
         elif _is_edited(row):
-            if claimed_sha256(row) and owners.get((dist.site, key)):
+            if claimed_sha256(row) and (owners.get((dist.site, key)) or key in dist.overlaid):
                 yields.append(key)
             else:
                 edited.append(key)
@@ -313,10 +316,13 @@ def layers_of(snapshot: Snapshot, seen: Survey) -> dict[str, str]:
         "interpreter": interpreter_digest(snapshot.interpreter),
         "packages": packages_digest(map(_identity, seen.seen)),
     }
-    return layers | rare_layers(
+    layers |= rare_layers(
         shadowed=[_identity(item) for item in seen.shadowed],
         sources=[(source.key, digest_of(source)) for source in snapshot.sources],
     )
+    if snapshot.conda is not None:
+        layers["conda"] = conda_digest(snapshot.conda.packages.values(), snapshot.conda.loose)
+    return layers
 
 
 def _identity(item: Seen) -> tuple[str, str, str]:

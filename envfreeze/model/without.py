@@ -37,7 +37,7 @@ def without(snapshot: Snapshot, names: Iterable[str]) -> tuple[Snapshot, list[st
     Left out besides: what can be reached from them by requirements, was not asked for itself
     (REQUESTED), and that nothing which stays needs.
 
-    :raises UsageError: there is no distribution of such a name.
+    :raises UsageError: there is no distribution of such a name, or conda's package brings it.
     """
     groups: dict[str, list[Dist]] = defaultdict(list)
     for dist in snapshot.dists:
@@ -45,6 +45,12 @@ def without(snapshot: Snapshot, names: Iterable[str]) -> tuple[Snapshot, list[st
     named = {normalize(name) for name in names}
     for name in sorted(named - groups.keys()):
         raise _unknown(name, groups)
+    for name in sorted(named):
+        if any(dist.conda is not None for dist in groups[name]):
+            raise UsageError(
+                f"--without {name}: a conda package brings it, and those are kept as a whole",
+                hint="Remove it from the prefix with the tool that installed it.",
+            )
     dropped = _dropped(groups, named, _Needs(groups, snapshot))
     gone = [dist for name in sorted(dropped) for dist in groups[name]]
     return _reduced(snapshot, gone), sorted(dropped)
@@ -59,13 +65,16 @@ def _unknown(name: str, known: Collection[str]) -> UsageError:
 def _dropped(groups: Mapping[str, list[Dist]], named: set[str], needs: _Needs) -> set[str]:
     everything = needs.reach((name, "") for name in groups)
     below = {name for name, _ in needs.reach(node for node in everything if node[0] in named)}
-    candidates = {name for name in below - named if not any(map(_was_requested, groups[name]))}
+    candidates = {name for name in below - named if not any(map(_stays, groups[name]))}
     roots = [(name, "") for name in groups if name not in named and name not in candidates]
     needed = {name for name, _ in needs.reach(roots, barred=named)}
     return named | (candidates - needed)
 
 
-def _was_requested(dist: Dist) -> bool:
+def _stays(dist: Dist) -> bool:
+    """Whether it was asked for itself, or conda's package brings it."""
+    if dist.conda is not None:
+        return True
     return dist.requested and not (dist.installer or "").strip().startswith(_MARKS_ALL)
 
 

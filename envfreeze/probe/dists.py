@@ -60,10 +60,11 @@ class Roots(object):
 class SiteProbe(object):
     """One sys.path entry: walked once, its distributions checked against that walk."""
 
-    def __init__(self, machine, hasher, roots):
+    def __init__(self, machine, hasher, roots, conda=None):
         self.machine = machine
         self.hasher = hasher
         self.roots = roots
+        self.conda = conda  # The conda prefix that this is of, if it is.
         self.path = roots.site
         self.regular = {}
         self.other = {}
@@ -149,6 +150,10 @@ class SiteProbe(object):
         if requires:
             dist["requires"] = requires
         self._optional(dist, info, present)
+        owner = self.conda and self.conda.owner_of(self.path, info)
+        if owner:
+            dist["conda"] = owner.file
+            return dist
         if "RECORD" in present and not self._is_linked(info, place):
             self._rows(dist, info)
         return dist
@@ -174,13 +179,17 @@ class SiteProbe(object):
             return None
         name, version = metadata.name_and_version(text)
         guessed = metadata.from_directory_name(info)
-        return {
+        dist = {
             "site": self.path,
             "info": info,
             "name": name or guessed[0],
             "version": version or guessed[1],
             "rows": None,
         }
+        owner = self.conda and self.conda.owner_of(self.path, info)
+        if owner:
+            dist["conda"] = owner.file
+        return dist
 
     def _optional(self, dist, info, present):
         if "WHEEL" in present:
@@ -219,6 +228,8 @@ class SiteProbe(object):
         groups = {}  # type: dict
         for path in sorted((self.regular.keys() | self.other.keys()) - self.owned):
             if path.startswith(_LEFTOVER) or (path == sitepath.APART and self._names_sites()):
+                continue
+            if self.conda and self.conda.owns(self.path + "/" + path):
                 continue
             if not is_utf8(path) or _CONTROL.search(path) or "\\" in path:
                 self.machine.find(

@@ -10,7 +10,7 @@ import os
 
 from . import files, sitepath
 
-VERSION = 5
+VERSION = 6
 # Read besides the site directories; see system.py.
 SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
 
@@ -31,6 +31,10 @@ def fingerprint(machine, entries, facts, walks, outside):
         if path in walks:
             walks[path].feed(digest)
             newest = max(newest, walks[path].newest())
+    if not facts["venv"] and os.path.isdir(facts["prefix"] + "/conda-meta"):
+        from . import conda
+
+        newest = max(newest, conda.feed(facts["prefix"], digest))
     for path in outside + [machine.path(path) for path in SYSTEM_FILES]:
         try:
             stats.append(os.stat(path))

@@ -16,11 +16,12 @@ def document(machine, entries, chosen, seen):
     """
     facts, walks = seen
     outside = []  # type: list
-    sites, found, remember, trees = _sites(machine, entries, chosen, (facts, walks, outside))
+    sites, found, remember, rest = _sites(machine, entries, chosen, (facts, walks, outside))
+    trees, prefix = rest
     fingerprint = None  # What lies in source trees is not part of it.
     if trees is None:
         fingerprint = unchanged.fingerprint(machine, entries, facts, walks, outside)
-    return {
+    document = {
         "schema": SCHEMA,
         "fingerprint": fingerprint,
         "outside": outside,
@@ -33,11 +34,15 @@ def document(machine, entries, chosen, seen):
         "sources": trees or [],
         "remember": remember,
     }
+    if prefix is not None:
+        document["conda"] = prefix
+    return document
 
 
 def _sites(machine, entries, chosen, seen):
     facts, walks, outside = seen
     hasher = files.Hasher(_interpreter_directories(facts))
+    prefix = _conda(machine, facts, hasher)
     sites, found, remember, probes = [], [], {}, []
     for path, kind in chosen:
         if not is_utf8(path):
@@ -48,25 +53,42 @@ def _sites(machine, entries, chosen, seen):
             if zipped is not None:
                 found.append(zipped)
             continue
-        prefix = sitepath.prefix_of(path, None)
-        probe = dists.SiteProbe(machine, hasher, dists.Roots(path, prefix, _headers(prefix, facts)))
+        home = sitepath.prefix_of(path, None)
+        roots = dists.Roots(path, home, _headers(home, facts))
+        probe = dists.SiteProbe(machine, hasher, roots, prefix)
         owns_files = kind in sitepath.SITE_KINDS
         found.extend(probe.dists(walks.get(path)))
         site = {"path": path, "kind": kind, "loose": probe.loose() if owns_files else []}
-        if prefix:
-            site["prefix"] = prefix
+        if home:
+            site["prefix"] = home
         sites.append(site)
         probes.append(probe)
     trees = _trees(machine, (facts, entries, hasher), (sites, found, probes))
     programs = _programs(machine, hasher, facts, probes)
     if programs is not None:
         sites.append(programs)
+    if prefix is not None:
+        prefix.start()
     hasher.run()
     for probe in probes:
         remember.update(probe.finish())
         outside.extend(probe.outside)
     outside.extend(_inner_links(machine, facts, sites, outside))
-    return sites, found, remember, _finished(trees, sites, found, remember)
+    documents, about = _finished(trees, sites, found, remember), None
+    if prefix is not None:
+        about, more = prefix.finish(found, outside, [each["root"] for each in documents or []])
+        remember.update(more)
+    return sites, found, remember, (documents, about)
+
+
+def _conda(machine, facts, hasher):
+    """The conda prefix that the environment is; a venv on one is none."""
+    prefix = facts["prefix"]
+    if facts["venv"] or not os.path.isdir(prefix + "/conda-meta"):
+        return None
+    from . import conda  # Most environments are none.
+
+    return conda.Prefix(machine, prefix, hasher) if conda.at(prefix) else None
 
 
 def _trees(machine, known, seen):

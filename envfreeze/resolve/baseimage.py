@@ -84,6 +84,7 @@ def _plain(lock: Lock, release: tables.Release, shown: str) -> Choice:
         "system": f"Python {facts.version} is one of the lock's system packages",
         "base": f"the image that it was captured on has Python {facts.version}",
         "unpacked": f"the lock names Python {facts.version} and does not hold it",
+        "conda": f"a conda package brings Python {facts.version}",
     }[lock.machine.interpreter.origin]
     return Choice(image=str(release.image), reason=f"captured on {shown}; {brings}")
 

@@ -42,7 +42,7 @@ from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, as_loose, is_unread, layers_of, survey
 from envfreeze.probe import pointers
 from envfreeze.progress import Progress
-from envfreeze.resolve import origins, pack, patches, sources, trees
+from envfreeze.resolve import conda, origins, pack, patches, sources, trees
 from envfreeze.resolve.based import BaseFiles, found_on
 from envfreeze.resolve.databases import Database
 from envfreeze.resolve.distowners import SystemDists
@@ -124,6 +124,9 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     )
     base = found_on(means.base, snapshot) if means.base else None
     lock = _lock(snapshot, seen, made, (loose, kept_trees), layers, base)
+    packages = conda.lock_conda(snapshot, _conda_means(means))
+    if packages is not None:
+        lock = _with_conda(lock, packages)
     return Frozen(
         lock=lock,
         found=seen.found,
@@ -131,6 +134,33 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
         problems=list(means.index.problems) if not means.offline else [],
         watched=layers.watched,
     )
+
+
+def _conda_means(means: Means) -> conda.Means:
+    return conda.Means(
+        cache=means.cache,
+        sidecar=means.sidecar,
+        progress=means.progress,
+        http=None if means.offline else means.index.http,
+        pack=means.pack,
+        root=means.root,
+    )
+
+
+def _with_conda(lock: Lock, packages: conda.CondaLocked) -> Lock:
+    """*lock* with its conda packages."""
+    machine = lock.machine
+    layer = packages.layer
+    lost = any(package.artifact is None for package in layer.packages)
+    lost = lost or (layer.loose is not None and layer.loose.archive is None)
+    findings = [*machine.findings, *packages.findings]
+    machine = msgspec.structs.replace(
+        machine,
+        conda=layer,
+        hermetic=machine.hermetic and not lost,
+        findings=sorted(findings, key=lambda f: (f.kind, f.place, f.detail)),
+    )
+    return msgspec.structs.replace(lock, tool=Tool(envfreeze=machine))
 
 
 def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]:

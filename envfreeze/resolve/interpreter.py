@@ -140,7 +140,7 @@ def pack(
             return sha256, blob.stat().st_size
     try:
         with cache.writing() as writer:
-            _write(root, paths, cast("IO[bytes]", writer))
+            write(root, paths, cast("IO[bytes]", writer))
     except OSError as error:
         raise TargetError(
             f"cannot pack the interpreter {facts.base_prefix}: {error}",
@@ -274,7 +274,8 @@ def parents(paths: Iterable[str]) -> list[str]:
     return sorted(found - SHARED_DIRECTORIES)
 
 
-def _write(root: Root, paths: list[str], out: IO[bytes]) -> None:
+def write(root: Root, paths: list[str], out: IO[bytes]) -> None:
+    """A tar.gz of the files and links at *paths*, the same bytes each time."""
     with (
         gzip.GzipFile(fileobj=out, mode="wb", compresslevel=_LEVEL, mtime=0, filename="") as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,

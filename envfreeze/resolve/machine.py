@@ -85,7 +85,7 @@ def lock_machine(snapshot: Snapshot, seen: Survey, means: MachineMeans) -> Machi
     facts = snapshot.interpreter
     base = read_base(facts, means)
     with means.progress.task("interpreter"):
-        own = _interpreter(facts, base, means)
+        own = _interpreter(facts, base, means, conda=_is_condas(snapshot))
         dpkg = base.database if isinstance(base.database, Dpkg) else None
         place = Place(root=means.root, dpkg=dpkg, os_release=snapshot.system.os_release)
         own = describe(own, base.origin, place, means.cache)
@@ -166,7 +166,17 @@ def _watched(facts: Interpreter, root: Root) -> list[str]:
     return [root.at(path) for path in paths]
 
 
-def _interpreter(facts: Interpreter, base: Base, means: MachineMeans) -> InterpreterLayer:
+def _is_condas(snapshot: Snapshot) -> bool:
+    """Whether a package of the conda environment brings the interpreter."""
+    records = snapshot.conda.records if snapshot.conda else []
+    return any(record.name in {"python", "pypy", "graalpy"} for record in records)
+
+
+def _interpreter(
+    facts: Interpreter, base: Base, means: MachineMeans, *, conda: bool
+) -> InterpreterLayer:
+    if conda:
+        return InterpreterLayer(facts=facts, origin="conda")
     if base.origin.kind == "system":
         return InterpreterLayer(facts=facts, origin="system")
     if means.base is not None and means.base.has_all(map(str, base.own)):

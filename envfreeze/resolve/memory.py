@@ -61,6 +61,11 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
     distribution that was packed because no wheel of it was found."""
     lock = frozen.lock
     tried = any(p.facts.evidence.startswith(("rebuilt", "brought")) for p in lock.packages)
+    conda = lock.machine.conda
+    tried = tried or any(
+        p.proof != "proved" and (p.url or "").startswith("http")
+        for p in (conda.packages if conda else [])
+    )
     open_question = not terms.offline and (tried or lock.machine.unproved)
     if fingerprint is None or frozen.problems or open_question:
         return

@@ -129,6 +129,8 @@ MODULES = (
 
 LATER = (
     ".changes",
+    ".conda",
+    ".condafiles",
     ".dists",
     ".git",
     ".links",

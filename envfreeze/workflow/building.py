@@ -51,6 +51,8 @@ VENV_LAYERS: tuple[comparing.Layer, ...] = (
 )
 """What a venv can hold: the system below it is the machine's."""
 
+CONDA_LAYERS: tuple[comparing.Layer, ...] = (*VENV_LAYERS, "conda")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
@@ -58,6 +60,8 @@ class BuildOptions:
 
     offline: bool = False
     python: str | None = None
+    post_link: bool = False
+    """Whether the scripts of conda packages run when they are linked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,8 @@ class Built:
     """How the verdict came about."""
     python_path: str = ""
     """What PYTHONPATH has to be for it; a venv cannot set it."""
+    conda: int = 0
+    """Conda packages."""
     pushed: Pushed | None = None
     """Where it was pushed to: only what is equal to the lock is."""
 
@@ -113,6 +119,7 @@ def build_venv(
 
     lock = load(lock_path)
     check_complete(lock)
+    check_without_conda(lock, "a venv")
     _check_without_base(lock)
     if sync.is_venv(into):
         return _sync_venv(lock, lock_path, into, options, context, confirm)
@@ -141,6 +148,59 @@ def build_venv(
         verified=found,
         python_path=path,
     )
+
+
+def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Context) -> Built:
+    """Rebuild the lock as a conda prefix at *into*, then probe it and compare.
+
+    :raises MissingExtraError: py-rattler is not installed.
+    :raises EnvfreezeError: it could not be built; *into* is as it was.
+    """
+    from envfreeze.build import conda, venv
+    from envfreeze.build.place import remove_tree
+
+    lock = load(lock_path)
+    check_complete(lock)
+    _check_without_base(lock, "a conda prefix")
+    if lock.machine.conda is None:
+        raise UsageError(f"{lock_path} has no conda packages", hint="Build it with --to venv.")
+    conda.check_platform(lock.machine.conda)
+    venv.check_place(into)
+    wanted = [artifact for package in venv.locked(lock) for artifact in package.artifacts]
+    archives = [site.archive for site in lock.machine.loose]
+    archives += [source.archive for source in lock.machine.sources]
+    wanted += [archive for archive in archives if archive is not None]
+    wanted += lock.machine.conda.artifacts
+    artifacts = fetch(lock, lock_path, wanted, options.offline, context)
+    place = into.absolute()
+    plan = conda.CondaPlan(lock=lock, artifacts=artifacts, into=place, scripts=options.post_link)
+    python = conda.build(plan, context.progress)
+    path = lock.python_path(venv.source_places(lock, place))
+    target = local.LocalTarget(python=str(python), described=str(into), own=False)
+    try:
+        found = verify_local(lock, lock_path, target, _with_path(context, path), CONDA_LAYERS)
+    except KeyboardInterrupt:
+        remove_tree(place)  # As of a venv.
+        raise
+    return Built(
+        place=str(into),
+        packages=len(lock.packages),
+        files=_unowned(lock),
+        difference=found.difference,
+        verified=found,
+        python_path=path,
+        conda=len(lock.machine.conda.packages),
+    )
+
+
+def check_without_conda(lock: Lock, what: str) -> None:
+    """Refuse what cannot hold conda packages."""
+    if lock.machine.conda is not None:
+        count = len(lock.machine.conda.packages)
+        raise UsageError(
+            f"{what} cannot hold the {count} conda packages of this lock",
+            hint="Build it with --to conda.",
+        )
 
 
 def _with_path(context: Context, python_path: str) -> Context:
@@ -199,6 +259,14 @@ def _sync_venv(
 def check_complete(lock: Lock) -> None:
     """Refuse what would come out incomplete: named things of which the lock has no bytes."""
     lost = [f"  {u.name} {u.version}: {u.reason}" for u in lock.machine.unproved]
+    if lock.machine.conda is not None:
+        lost += [
+            f"  conda {package.name} {package.version}: {package.evidence}"
+            for package in lock.machine.conda.packages
+            if package.artifact is None
+        ]
+        if lock.machine.conda.loose is not None and lock.machine.conda.loose.archive is None:
+            lost.append(f"  unowned files of {lock.machine.conda.prefix}")
     lost += [f"  unowned files of {site.site}" for site in lock.machine.loose if site.lost]
     lost += [
         f"  the source tree {source.root}"
@@ -303,6 +371,8 @@ def _fetched(
 
 def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> Path:
     """Write the Dockerfile and everything it copies to ``options.render_only``; build nothing."""
+    import tempfile
+
     from envfreeze.build import docker
 
     lock = installed_by(load(lock_path), options)
@@ -313,9 +383,21 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
         raise UsageError("nowhere to render to", hint="--render-only DIR")
     chosen = docker_options(lock, lock_path, options, context)
     wanted = _interpreted(_standing(lock, chosen.base), options, context)
-    placed = wanted.lock
     files = _fetched(wanted, lock_path, options, context)
-    return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
+    with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        placed, files = _linked(wanted.lock, files, Path(scratch), context)
+        return docker.prepare(placed, chosen, _inputs(placed, lock_path, files, context), into)
+
+
+def _linked(
+    lock: Lock, files: dict[str, Path], scratch: Path, context: Context
+) -> tuple[Lock, dict[str, Path]]:
+    """*lock* with its conda packages as one prefix, linked below *scratch*."""
+    if lock.machine.conda is None:
+        return lock, files
+    from envfreeze.build import conda
+
+    return conda.for_image(lock, files, scratch, context.progress)
 
 
 def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Built:
@@ -344,6 +426,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     _check_interpreter(wanted, options, engine, chosen.base)
     files = _fetched(wanted, lock_path, options, context)
     with tempfile.TemporaryDirectory(prefix="envfreeze-", dir=_scratch(context)) as scratch:
+        placed, files = _linked(placed, files, Path(scratch), context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
         with engine.tag_kept(chosen.tag):
             if options.template is not None:
@@ -521,6 +604,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         if options.interpreter == "base" and image is not None:
             interpreters.check_there(placed, ocibase.look(image, context.cache), base)
         files = _fetched(wanted, lock_path, options, context)
+        placed, files = _linked(placed, files, Path(scratch), context)
         job = _ImageJob(placed, lock_path, files, Path(scratch), context, options.prefix)
         image = image or bootstrap_image(placed, files, context)
         into = options.into or Path(scratch) / "image.tar"

@@ -345,6 +345,9 @@ def _not_hermetic(lock: Lock) -> NotHermeticError:
     machine = lock.machine
     lines = [f"  {u.name} {u.version}: {u.reason}" for u in machine.unproved]
     lines += [f"  {u.name} {u.version}: {u.reason}" for u in machine.system.unproved]
+    if machine.conda is not None:
+        lost = [one for one in machine.conda.packages if one.artifact is None]
+        lines += [f"  conda {one.name} {one.version}: {one.evidence}" for one in lost]
     if machine.interpreter.origin == "unpacked":
         lines.append("  the interpreter: not packed (--no-pack)")
     lines += [f"  {f.kind}: {f.place}: {f.detail}" for f in machine.findings if f.kind in _open()]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 
 from envfreeze.errors import NotHermeticError, UsageError
 from envfreeze.model.lock import Lock
-from envfreeze.store import disk_errors, write_atomic
+from envfreeze.model.words import plural
+from envfreeze.store import CHUNK, disk_errors, open_artifact, write_atomic
 from envfreeze.workflow.basing import ImageOptions
-from envfreeze.workflow.building import check_complete, docker_options
+from envfreeze.workflow.building import check_complete, check_without_conda, docker_options
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.fetching import fetch
 
-FORMATS = ("dockerfile", "requirements", "pylock")
+CONDA_FORMATS = ("conda-explicit", "conda-lock", "environment", "pixi")
+FORMATS = ("dockerfile", "requirements", "pylock", *CONDA_FORMATS)
 SMALL = 50_000_000
 """Bytes of a file that may lie in a repository: from here on the usual hosts complain."""
 
@@ -42,6 +45,8 @@ def export(
         return _requirements(lock, lock_path, into, strict)
     if kind == "pylock":
         return _pylock(lock, lock_path, into, strict)
+    if kind in CONDA_FORMATS:
+        return _conda(lock, lock_path, kind, into, strict)
     raise UsageError(f"--format {kind}: not a format", hint=", ".join(FORMATS))
 
 
@@ -53,6 +58,7 @@ def _dockerfile(
     from envfreeze.render.portable import beside, render
 
     check_complete(lock)
+    check_without_conda(lock, "a Dockerfile")
     found = beside(lock)
     rows = [f"{one.file}: {one.what}, {_size(one.size)}" for one in found]
     if strict and found:
@@ -107,7 +113,45 @@ def _requirements(lock: Lock, lock_path: Path, into: Path, strict: bool) -> Expo
 def _lost(lock: Lock) -> list[str]:
     from envfreeze.render import portable
 
-    return [f"{name}: {why}" for name, why in portable.left_out(lock).items()]
+    found = [f"{name}: {why}" for name, why in portable.left_out(lock).items()]
+    count = len(lock.machine.conda.packages) if lock.machine.conda else 0
+    return [*found, f"{plural(count, 'conda package')}: left out"] if count else found
+
+
+def _md5s(lock: Lock, lock_path: Path) -> dict[str, str]:
+    """The md5 of each conda package that is packed beside the lock: conda-lock knows by that."""
+    layer = lock.machine.conda
+    found = {}
+    for artifact in [package.artifact for package in (layer.packages if layer else [])]:
+        if artifact is not None and artifact.path is not None:
+            digest = hashlib.md5(usedforsecurity=False)
+            with open_artifact(lock_path, artifact).open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+            found[artifact.sha256] = digest.hexdigest()
+    return found
+
+
+def _conda(lock: Lock, lock_path: Path, kind: str, into: Path, strict: bool) -> Exported:
+    from envfreeze.render import conda
+
+    notes = [f"{name}: {why}" for name, why in conda.left_out(lock, kind).items()]
+    if strict and notes:
+        raise _no_url(notes)
+    _check_file(into)
+    directory = relpath(lock_path.absolute().parent, into.absolute().parent)
+    beside = conda.Beside(directory=directory, md5=_md5s(lock, lock_path))
+    if kind == "conda-explicit":
+        text = conda.explicit(lock, beside)
+    elif kind == "conda-lock":
+        text = conda.conda_lock(lock, lock_path.name, beside)
+    elif kind == "environment":
+        text = conda.environment(lock, lock_path.stem)
+    else:
+        text = conda.pixi(lock, beside)
+    with disk_errors(into):
+        write_atomic(into, text.encode("utf-8"))
+    return Exported(place=str(into), notes=notes)
 
 
 def _pylock(lock: Lock, lock_path: Path, into: Path, strict: bool) -> Exported:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from envfreeze.cli.page import page
+from envfreeze.model.conda import CondaFiles
 from envfreeze.model.host import (
     Accelerator,
     Blas,
@@ -25,7 +26,7 @@ from envfreeze.model.host import (
 )
 from envfreeze.model.lock import LooseEntry, NamedPackage, Need, SystemLayer, UnownedFiles
 from envfreeze.model.snapshot import Finding
-from tests.support import locks
+from tests.support import condas, locks
 
 PLATFORM = Platform(
     kernel_release="6.1.0",
@@ -148,3 +149,19 @@ def test_no_name_breaks_its_line_or_colours_the_terminal() -> None:
 def test_it_fits_a_narrow_terminal() -> None:
     text = page(locks.lock(host=Host(platform=PLATFORM, accelerator=CUDA)), "env.lock", width=60)
     assert max(map(len, text.splitlines())) <= 60
+
+
+def test_conda_packages_have_a_part() -> None:
+    lost = condas.package("lost", proof="unproved", artifact=None)
+    layer = condas.layer(
+        condas.package("python", requested=["python"]),
+        condas.packed("foo"),
+        lost,
+        frozen=True,
+        virtual=["__glibc=2.36=0"],
+        loose=CondaFiles(files=[LooseEntry(path="share/x", sha256="e" * 64)]),
+    )
+    text = shown(conda=layer)
+    assert "conda 3 packages · 1 proved · 1 packed · 1 UNPROVED · 1 file that none owns" in text
+    assert f"linux-64 · /opt/env · frozen from {condas.CHANNEL}" in text
+    assert "captured with __glibc=2.36=0 asked for: python" in text

@@ -42,7 +42,9 @@ def test_no_name_can_break_a_line_or_move_the_cursor(difference: Difference) -> 
     assert not _BAD.search(text)
     layers = {change.layer for change in difference.changes}
     files = sum(
-        len(c.files) for c in difference.changes if c.layer in {"packages", "shadowed", "sources"}
+        len(c.files)
+        for c in difference.changes
+        if c.layer in {"packages", "shadowed", "sources", "conda"}
     )
     notes = sum(1 for c in difference.changes if c.note)
     expected = 1 + 2 * len(layers) + len(difference.changes) + files + notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from envfreeze.errors import UsageError
@@ -110,3 +111,10 @@ def test_the_terms_are_all_there() -> None:
     from packaging.markers import default_environment
 
     assert marker_terms(locks.interpreter(), "Linux").keys() == default_environment().keys()
+
+
+def test_what_conda_brings_stays_and_cannot_be_named() -> None:
+    numpy = msgspec.structs.replace(dist("numpy", "lib"), conda="numpy-1-0.json")
+    assert dropped(["a"], dist("a", "numpy"), numpy, dist("lib")) == ["a"]
+    with pytest.raises(UsageError, match="conda"):
+        without(snapshot(numpy), ["numpy"])

@@ -1,0 +1,358 @@
+"""A lock to a conda prefix: py-rattler links, no conda is needed; then what pip had installed.
+
+The package files are in the cache or beside the lock by now, each with its sha256: linking asks no
+network. Post-link scripts do not run unless asked for, since what they made is in the lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from envfreeze.build import place, tree, venv
+from envfreeze.build.homes import homes
+from envfreeze.errors import ArtifactError, LockError, MissingExtraError, TargetError
+from envfreeze.model.artifact import Artifact
+from envfreeze.model.conda import CondaLayer, CondaPackage
+from envfreeze.model.lock import Lock, Tool
+from envfreeze.progress import Progress
+from envfreeze.resolve import interpreter
+from envfreeze.resolve.rootfs import Root
+from envfreeze.store import disk_errors, hash_file, write_atomic
+
+if TYPE_CHECKING:
+    import rattler
+
+LOOSE = ("envfreeze-prefix-files", "1", "0")
+"""Name, version and build of the package that holds the files which none owns; its record does
+not stay."""
+_META = "conda-meta"
+_HISTORY = "==> 1980-01-01 00:00:00 <==\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaPlan:
+    """What to build from, and where."""
+
+    lock: Lock
+    artifacts: Mapping[str, Path]
+    """sha256 to a file with those bytes."""
+    into: Path
+    scripts: bool = False
+    """Whether post-link scripts run."""
+    shown: str | None = None
+    """The prefix that is written into files, where the tree is to lie elsewhere."""
+
+    @property
+    def layer(self) -> CondaLayer:
+        layer = self.lock.machine.conda
+        if layer is None:
+            raise LockError("this lock has no conda packages", hint="Build it with --to venv.")
+        return layer
+
+    @property
+    def prefix(self) -> str:
+        """What the prefix is called in the files."""
+        return self.shown or str(self.into)
+
+
+def require() -> Any:
+    """py-rattler.
+
+    :raises MissingExtraError: it is not installed.
+    """
+    try:
+        import rattler
+    except ImportError as error:
+        raise MissingExtraError(
+            "linking conda packages needs py-rattler, which is not installed",
+            hint="pip install 'envfreeze[conda]'",
+        ) from error
+    return rattler
+
+
+def check_platform(layer: CondaLayer) -> None:
+    """
+    :raises TargetError: this machine cannot run packages of that platform.
+    """
+    here = str(require().Subdir.current())
+    if here != layer.platform:
+        raise TargetError(
+            f"the conda packages are for {layer.platform}, and this machine is {here}",
+            hint="Build on such a machine.",
+        )
+
+
+def build(plan: CondaPlan, progress: Progress) -> Path:
+    """Make the prefix; its interpreter. On any failure ``plan.into`` is as it was.
+
+    :raises EnvfreezeError: whatever stood in the way.
+    """
+    require()
+    venv.check_place(plan.into)
+    if plan.into.is_symlink():
+        plan = replace(plan, into=plan.into.resolve())
+    was_there = plan.into.is_dir()
+    try:
+        with disk_errors(plan.into):
+            plan.into.mkdir(parents=True, exist_ok=True)
+            (plan.into / venv.MARK).touch()
+        with progress.task("link"):
+            _link(plan)
+        _place_pip(plan, progress)
+        _finish(plan)
+        (plan.into / venv.MARK).unlink()
+    except BaseException:
+        place.remove_tree(plan.into, keep=was_there)
+        raise
+    return plan.into / "bin" / "python"
+
+
+# --- for an image ------------------------------------------------------------------------
+
+
+def for_image(
+    lock: Lock, artifacts: Mapping[str, Path], scratch: Path, progress: Progress
+) -> tuple[Lock, dict[str, Path]]:
+    """*lock* as an image is made of it: the linked prefix in place of the conda packages, as an
+    interpreter that is brought along, at the very path that it had.
+
+    :returns: that lock, and *artifacts* with the archive of the prefix.
+    """
+    layer = lock.machine.conda
+    if layer is None:
+        return lock, dict(artifacts)
+    check_platform(layer)
+    prefix = tree.absolute(layer.prefix)
+    if prefix in tree.SYSTEM_PREFIXES:
+        raise LockError(f"no image can have a conda prefix at {prefix}")
+    root = scratch / "root"
+    into = Path(f"{root}{prefix}")
+    plan = CondaPlan(lock=lock, artifacts=artifacts, into=into, shown=prefix)
+    archive = scratch / "prefix.tar.gz"
+    with progress.task("link"), disk_errors(into):
+        into.mkdir(parents=True)
+        _link(plan)
+        _finish(plan)
+        with archive.open("wb") as out:
+            interpreter.write(Root(root), _files(into, prefix), out)
+    sha256, size = hash_file(archive)
+    packed = Artifact(path="prefix.tar.gz", size=size, hashes={"sha256": sha256})
+    own = msgspec.structs.replace(lock.machine.interpreter, origin="packed", archive=packed)
+    machine = msgspec.structs.replace(
+        lock.machine,
+        interpreter=own,
+        conda=None,
+        environment={
+            **{name: value for name, value in layer.variables.items() if value.isprintable()},
+            "CONDA_PREFIX": prefix,
+            **lock.machine.environment,
+        },
+    )
+    placed = msgspec.structs.replace(lock, tool=Tool(envfreeze=machine))
+    return placed, {**artifacts, sha256: archive}
+
+
+def _files(into: Path, prefix: str) -> list[str]:
+    """The files and links of the linked prefix, as paths of the image."""
+    found = (path for path in into.rglob("*") if "__pycache__" not in path.parts)
+    kept = (path for path in found if path.is_symlink() or path.is_file())
+    return sorted(f"{prefix}/{path.relative_to(into)}" for path in kept)
+
+
+# --- conda's packages --------------------------------------------------------------------
+
+
+def _link(plan: CondaPlan) -> None:
+    """Link the packages, and write into each record what it was at capture."""
+    # Beside the prefix: on one file system a file is linked, not copied.
+    with (
+        disk_errors(plan.into),
+        tempfile.TemporaryDirectory(prefix=".envfreeze-", dir=plan.into.parent) as scratch,
+    ):
+        files, cache = Path(scratch, "files"), Path(scratch, "pkgs")
+        _install(plan, files, cache)
+        for package in plan.layer.packages:
+            _rewrite(plan, package, cache)
+        (plan.into / _META / ("-".join(LOOSE) + ".json")).unlink(missing_ok=True)
+
+
+def _offered(artifact: Artifact, files: Path, artifacts: Mapping[str, Path]) -> str:
+    """The URL at which the linker finds a package file under its name."""
+    directory = files / artifact.sha256
+    directory.mkdir(parents=True)
+    link = directory / artifact.filename
+    link.symlink_to(artifacts[artifact.sha256].absolute())
+    return link.as_uri()
+
+
+def _install(plan: CondaPlan, files: Path, cache: Path) -> None:
+    from rattler import install
+
+    async def work(records: list[rattler.RepoDataRecord]) -> None:
+        await install(
+            records,
+            target_prefix=plan.into,
+            cache_dir=cache,
+            installed_packages=[],
+            show_progress=False,
+            execute_link_scripts=plan.scripts,
+            alternative_target_prefix=plan.shown,
+        )
+
+    try:
+        asyncio.run(work(list(_records(plan, files))))
+    except Exception as error:  # py-rattler has a root of its own for none of its errors.
+        raise ArtifactError(
+            f"py-rattler could not link the packages into {plan.into}: {error}",
+            hint="A prefix that is longer than the captured one may not fit into its files;"
+            f" that was {plan.layer.prefix}.",
+        ) from error
+
+
+def _records(plan: CondaPlan, files: Path) -> Iterator[rattler.RepoDataRecord]:
+    from rattler import BuildString, PackageRecord, RepoDataRecord
+
+    facts = plan.lock.machine.interpreter.facts
+    site = facts.purelib.removeprefix(f"{facts.prefix}/")
+    for package in [*plan.layer.packages, *_loose(plan.layer)]:
+        artifact = package.artifact
+        if artifact is None:
+            continue
+        record = PackageRecord(
+            name=package.name,
+            version=package.version,
+            build=BuildString(package.build),
+            build_number=package.build_number,
+            subdir=package.subdir,
+            noarch=package.noarch,  # type: ignore[arg-type]
+            depends=package.depends,
+            constrains=package.constrains,
+            sha256=bytes.fromhex(artifact.sha256),
+            size=artifact.size,
+            license=package.license,
+            python_site_packages_path=site if package.name == "python" else None,
+        )
+        url = _offered(artifact, files, plan.artifacts)
+        yield RepoDataRecord(record, artifact.filename, url, url.rpartition("/")[0])
+
+
+def _loose(layer: CondaLayer) -> list[CondaPackage]:
+    """The files that no package owns, as the package that holds them."""
+    if layer.loose is None:
+        return []
+    name, version, build = LOOSE
+    return [
+        CondaPackage(
+            name=name,
+            version=version,
+            build=build,
+            subdir=layer.platform,
+            fn=f"{'-'.join(LOOSE)}.conda",
+            proof="packed",
+            evidence="",
+            count=len(layer.loose.files),
+            tree="",
+            artifact=layer.loose.archive,
+        )
+    ]
+
+
+def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
+    """Say in the record where the package is from, not where the linker found it."""
+    artifact = package.artifact
+    path = plan.into / _META / f"{package.name}-{package.version}-{package.build}.json"
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{package.fn} was not linked as the lock names it") from error
+    proved = artifact is not None and artifact.url is not None
+    document.pop("extracted_package_dir", None)
+    document["link"] = {"source": "", "type": 1}
+    document["fn"] = artifact.filename if artifact else package.fn
+    document["channel"] = package.channel
+    # A packed one is no file of its channel.
+    document["url"] = package.url if proved else f"file:///envfreeze/{document['fn']}"
+    document["requested_specs"] = package.requested
+    for key in ("noarch", "timestamp", "license"):
+        document[key] = getattr(package, key)
+    if proved and package.md5:
+        document["md5"] = package.md5
+    scripts = _entry_points(cache / path.stem)
+    for entry in document.get("paths_data", {}).get("paths", []):
+        if entry.get("_path") in scripts:
+            entry["path_type"] = "unix_python_entry_point"
+    document = {key: value for key, value in document.items() if value is not None}
+    path.write_text(json.dumps(document, indent=2), "utf-8")
+
+
+def _entry_points(package: Path) -> set[str]:
+    """The files of a packed package that were made of entry points."""
+    try:
+        found = json.loads((package / "info/envfreeze.json").read_bytes())["entry_points"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+    return {path for path in found if isinstance(path, str)}
+
+
+# --- what pip had installed ---------------------------------------------------------------
+
+
+def schemes(plan: CondaPlan) -> place.Schemes:
+    """Where pip puts things in the prefix."""
+    facts = plan.lock.machine.interpreter.facts
+    into, tag = str(plan.into), "python" + ".".join(facts.version.split(".")[:2])
+    site = f"{into}/lib/{tag}/site-packages"
+    if facts.purelib.startswith(f"{facts.prefix}/"):
+        site = into + facts.purelib[len(facts.prefix) :]
+    return place.Schemes(
+        site=site,
+        scripts=f"{into}/bin",
+        headers=f"{into}/include/{tag}{facts.abiflags}",
+        data=into,
+        python=f"{plan.prefix}/bin/python",
+        sources=venv.source_places(plan.lock, plan.into),
+    )
+
+
+def _place_pip(plan: CondaPlan, progress: Progress) -> None:
+    main = schemes(plan)
+    where = homes(plan.lock, str(plan.into), main)
+    sink = place.DirectorySink(plan.into)
+    packages = [(package, where.of(package)) for package in venv.locked(plan.lock)]
+    with progress.task("place", len(packages)) as advance:
+        place.place_parallel(packages, plan.artifacts, sink, advance)
+    for site in plan.lock.machine.loose:
+        if site.archive is not None:
+            venv.place_unowned(site, plan.artifacts[site.archive.sha256], sink, where)
+    for source in plan.lock.machine.sources:
+        if source.archive is not None:
+            archive = plan.artifacts[source.archive.sha256]
+            place.place_source(source, archive, sink, main.sources)
+    where.finish(sink)
+
+
+def _finish(plan: CondaPlan) -> None:
+    """The files of ``conda-meta`` beside the records."""
+    layer, meta = plan.layer, plan.into / _META
+    lines = [
+        f"+{(p.channel or 'unknown').rstrip('/')}/{p.subdir}::{p.name}-{p.version}-{p.build}\n"
+        for p in layer.packages
+    ]
+    specs = [spec for package in layer.packages for spec in package.requested]
+    asked = f"# update specs: {specs!r}\n" if specs else ""
+    write_atomic(meta / "history", (_HISTORY + "".join(lines) + asked).encode("utf-8"))
+    if layer.pinned:
+        write_atomic(meta / "pinned", "".join(f"{line}\n" for line in layer.pinned).encode())
+    if layer.variables:
+        state = json.dumps({"env_vars": layer.variables, "version": 1})
+        write_atomic(meta / "state", state.encode("utf-8"))
+    if layer.frozen:
+        write_atomic(meta / "frozen", b"{}\n")
