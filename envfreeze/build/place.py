@@ -78,6 +78,9 @@ class Sink(Protocol):
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link."""
 
+    def directory(self, directory: str) -> None:
+        """Make a directory that no file brings."""
+
 
 @dataclass(frozen=True, slots=True)
 class DirectorySink:
@@ -105,6 +108,9 @@ class DirectorySink:
         with disk_errors(place):
             place.unlink(missing_ok=True)
             place.symlink_to(target)
+
+    def directory(self, directory: str) -> None:
+        self._enter(Path(directory))
 
     def _enter(self, directory: Path) -> None:
         """Make *directory*, and see that it really lies below the root."""
@@ -934,6 +940,8 @@ def place_source(source: SourceTree, archive: Path, sink: Sink, places: Mapping[
             f"{archive.name} does not hold the files of {source.root} that the lock names",
             hint="Capture again, or restore the directory beside the lock.",
         )
+    if not files:
+        sink.directory(directory)
     for path, target in sorted(links.items()):
         sink.link(posixpath.join(directory, path), pointers.placed_link(target, places))
 

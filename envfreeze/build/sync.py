@@ -456,6 +456,10 @@ class _Staging:
         if self.only is None or path in self.only:
             self.inner.link(self._at(path), target)
 
+    def directory(self, directory: str) -> None:
+        if self.only is None:
+            self.inner.directory(self._at(directory))
+
 
 def wanted(lock: Lock, todo: SyncPlan) -> list[Artifact]:
     """The artifacts that *todo* needs."""

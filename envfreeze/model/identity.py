@@ -44,10 +44,13 @@ def normalize(name: str) -> str:
 
 
 def sha256_of_claim(claim: str) -> str | None:
-    """The hex digest of a RECORD field ``sha256=BASE64URL``; None for anything else."""
+    """The hex digest of a RECORD field ``sha256=BASE64URL``, or in hex as flit writes it where it
+    installs by itself; None for anything else."""
     algorithm, _, text = claim.partition("=")
     if algorithm != "sha256":
         return None
+    if re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        return text.lower()
     try:
         raw = base64.b64decode(text.rstrip("=") + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -116,6 +116,8 @@ def survey(snapshot: Snapshot) -> Survey:
     for group in groups.values():
         _sort_group(group, sorter)
     owners = _owners([*sorter.live, *sorter.shadowed])
+    links = {(s.path, e.path) for s in snapshot.sites for e in s.loose if e.link is not None}
+    beside = _Beside(owners, links)
     programs = [site for site in snapshot.sites if site.kind == "scripts"]
     if snapshot.interpreter.venv and not programs:
         programs = [Site(path=snapshot.interpreter.scripts, kind="scripts")]
@@ -124,11 +126,11 @@ def survey(snapshot: Snapshot) -> Survey:
     sites, programs = sites[: len(owned)], [s for s in sites[len(owned) :] if s.loose]
     behind, hidden = apart.hidden(sites, [*sorter.live, *sorter.shadowed])
     return Survey(
-        seen=[_see(d, owners, apart=(d.site, d.info) in behind) for d in sorter.live],
+        seen=[_see(d, beside, apart=(d.site, d.info) in behind) for d in sorter.live],
         loose_dists=sorter.loose,
         in_sources=sorter.in_sources,
         stranded=sorter.stranded,
-        shadowed=[_see(dist, owners, apart=True) for dist in sorter.shadowed],
+        shadowed=[_see(dist, beside, apart=True) for dist in sorter.shadowed],
         sites=[*sites, *programs],
         hidden=frozenset(hidden),
         disowned=disowned,
@@ -271,14 +273,32 @@ def _owners(dists: Iterable[Dist]) -> dict[tuple[str, str], int]:
     return owners
 
 
-def _see(dist: Dist, owners: dict[tuple[str, str], int], *, apart: bool) -> Seen:
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What there is besides one distribution, by site directory and path."""
+
+    owners: dict[tuple[str, str], int]
+    """As :func:`_owners` counts them."""
+    links: set[tuple[str, str]]
+    """The links that no distribution owns."""
+
+    def is_link(self, dist: Dist, row: Row) -> bool:
+        """Whether RECORD names a link without a digest, as flit does: it is there, and comes back
+        as an unowned one."""
+        return row.scheme == "site" and not row.claim and (dist.site, row.path) in self.links
+
+
+def _see(dist: Dist, beside: _Beside, *, apart: bool) -> Seen:
     edited, missing, yields = [], [], []
     for row in owned_rows(dist):
         key = _key(row)
         if row.sha256 is None:
-            missing.append(key)
+            if not beside.is_link(dist, row):
+                missing.append(key)
         elif _is_edited(row):
-            if claimed_sha256(row) and (owners.get((dist.site, key)) or key in dist.overlaid):
+            if claimed_sha256(row) and (
+                beside.owners.get((dist.site, key)) or key in dist.overlaid
+            ):
                 yields.append(key)
             else:
                 edited.append(key)

@@ -52,7 +52,7 @@ class BaseFiles:
         if dist.rows is None or not self.has(f"{dist.site}/{dist.info}"):
             return False
         rows = [row for row in dist.rows if row.scheme != "outside"]
-        return self.has_all(str(place.full(row, dist.name)) for row in rows)
+        return self.has_all(place.full(row, dist.name) for row in rows)
 
     def has_package(self, dpkg: Dpkg, package: Installed) -> bool:
         """Whether it has every file of a system package."""

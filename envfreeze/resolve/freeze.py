@@ -683,6 +683,28 @@ def _homeless(seen: Survey) -> Iterable[Finding]:
         )
 
 
+def _beside_trees(snapshot: Snapshot, seen: Survey) -> Iterator[Finding]:
+    """Files of distributions in source trees that lie outside of each: ``pip install --prefix``
+    puts programs beside the directory that PYTHONPATH then names."""
+    prefixes = {site.path: site.prefix for site in snapshot.sites}
+    for dist in seen.in_sources:
+        homes = {"scripts": f"{prefixes.get(dist.site)}/bin", "data": prefixes.get(dist.site)}
+        files = [
+            f"{row.scheme}/{row.path}"
+            for row in dist.rows or ()
+            if row.scheme not in {"site", "outside"}
+            and row.sha256 is not None
+            and not sources.is_covered(f"{homes.get(row.scheme)}/{row.path}", snapshot)
+        ]
+        if files:
+            yield Finding(
+                kind="outside-row",
+                place=f"{dist.site}/{dist.info}",
+                detail=f"{_files(len(files))} outside the source tree, not kept: {_some(files)}",
+                advice="install it into the environment, if they are needed",
+            )
+
+
 def _lock(
     snapshot: Snapshot,
     seen: Survey,
@@ -695,7 +717,8 @@ def _lock(
     unproved = sorted([*made.unproved, *_stranded(seen)], key=lambda u: (normalize(u.name), u.site))
     findings = [*snapshot.findings, *made.findings, *_shadowed(seen), *_homeless(seen)]
     findings += machine.findings
-    findings += [*_lost(seen), *_outside(snapshot, seen), *sources.findings(snapshot)]
+    findings += [*_beside_trees(snapshot, seen), *_lost(seen)]
+    findings += [*_outside(snapshot, seen), *sources.findings(snapshot)]
     layers = {
         **layers_of(snapshot, seen),
         "system": system_digest(machine.system),

@@ -7,7 +7,6 @@ like everything else that cannot be proved: its prefix without ``site-packages``
 from __future__ import annotations
 
 import fnmatch
-import gzip
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from typing import IO, Literal, cast
 
 from envfreeze.errors import TargetError
 from envfreeze.model.snapshot import Interpreter
+from envfreeze.resolve import gzips
 from envfreeze.resolve.dpkg import Dpkg, Installed
 from envfreeze.resolve.elf import libraries
 from envfreeze.resolve.rootfs import Root
@@ -277,8 +277,8 @@ def parents(paths: Iterable[str]) -> list[str]:
 def write(root: Root, paths: list[str], out: IO[bytes]) -> None:
     """A tar.gz of the files and links at *paths*, the same bytes each time."""
     with (
-        gzip.GzipFile(fileobj=out, mode="wb", compresslevel=_LEVEL, mtime=0, filename="") as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        gzips.Writer(out, _LEVEL) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
         for directory in parents(paths):
             info = _info(directory + "/", 0o755)
@@ -316,4 +316,4 @@ def fingerprint(root: Root, paths: Iterable[str]) -> str:
     for path in paths:
         status = os.lstat(root.host(path))
         rows.append([path, status.st_size, status.st_mode, status.st_mtime_ns, status.st_ctime_ns])
-    return hashlib.sha256(json.dumps([_LEVEL, rows]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_LEVEL, gzips.BLOCK, rows]).encode()).hexdigest()

@@ -6,11 +6,11 @@ Both are deterministic: sorted members, fixed times, modes reduced to executable
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
-import gzip
 import hashlib
 import io
-import os.path
+import os
 import re
 import tarfile
 import zipfile
@@ -25,6 +25,7 @@ from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site, So
 from envfreeze.model.survey import claimed_sha256
 from envfreeze.probe import files as probe_files
 from envfreeze.probe import pointers
+from envfreeze.resolve import gzips
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import CHUNK, BlobWriter, Cache
 
@@ -34,7 +35,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 _MADE_UP = b"Wheel-Version: 1.0\nGenerator: envfreeze (the installed WHEEL is lost)\n"
 """How a WHEEL begins that was written for a distribution that has none."""
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when the same files give other bytes: it is part of what packs are remembered by."""
 
 
@@ -56,33 +57,43 @@ class Layout:
     sources: Roots = ()
     """The source trees, for which pointers get a placeholder."""
     root: Root = field(default_factory=Root)
+    _spelt: dict[str, list[str]] = field(default_factory=dict, init=False, compare=False)
 
-    def file(self, row: Row, name: str) -> Path:
+    # Asked for each file of an environment: text where a Path would take as long as the file.
+    def file(self, row: Row, name: str) -> str:
         """The file of *row* on the disk, as we can open it."""
-        return Path(self.root.at(str(self.full(row, name))))
+        return self.root.at(self.full(row, name))
 
-    def full(self, row: Row, name: str) -> Path:
+    def full(self, row: Row, name: str) -> str:
         """The path of *row* in the environment. The probe has placed it below one of the roots."""
-        roots = {
-            "site": self.site,
-            "scripts": self.prefix and self.prefix / "bin",
-            "data": self.prefix,
-            "headers": self.headers and self._headers_of(self.headers, name, row.path),
-        }
-        root = roots.get(row.scheme)
+        root = self._root_of(row, name)
         if root is None or row.path.startswith("/") or ".." in row.path.split("/"):
             raise ArtifactError(f"{row.scheme}/{row.path} of {name} has no place on this machine")
-        return root / row.path
+        return f"{root}/{row.path}"
 
-    def _headers_of(self, headers: Path, name: str, path: str) -> Path:
+    def _root_of(self, row: Row, name: str) -> str | None:
+        if row.scheme == "site":
+            return str(self.site)
+        if row.scheme == "headers" and self.headers is not None:
+            return self._headers_of(name, row.path)
+        if row.scheme in {"scripts", "data"} and self.prefix is not None:
+            return str(self.prefix / "bin" if row.scheme == "scripts" else self.prefix)
+        return None
+
+    def _headers_of(self, name: str, path: str) -> str:
         """Headers lie below a directory named after the distribution, variously spelt."""
-        here = Path(self.root.at(str(headers)))
-        if here.is_dir():
-            for entry in sorted(here.iterdir()):
-                place = headers / entry.name
-                if normalize(entry.name) == normalize(name) and self.root.exists(f"{place}/{path}"):
-                    return place
-        return headers / name
+        for place in self._spellings(normalize(name)):
+            if self.root.exists(f"{place}/{path}"):
+                return place
+        return f"{self.headers}/{name}"
+
+    def _spellings(self, wanted: str) -> list[str]:
+        """The directories of headers whose name means *wanted*."""
+        if not self._spelt:
+            with contextlib.suppress(OSError):
+                for entry in sorted(os.listdir(self.root.at(str(self.headers)))):  # noqa: PTH208
+                    self._spelt.setdefault(normalize(entry), []).append(f"{self.headers}/{entry}")
+        return self._spelt.get(wanted, [])
 
 
 def layout(site: Site, facts: Interpreter, sources: Roots = (), root: Root | None = None) -> Layout:
@@ -252,11 +263,17 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
     info = zip_member(name, row.executable)
     info.file_size = row.size or 0  # zipfile chooses zip64 by it.
     try:
-        with path.open("rb") as source, archive.open(info, "w") as member:
-            for chunk in installed_chunks(source, row, place):
-                member.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
+        with opened(path) as source:
+            if row.scheme == "site" and info.file_size >= gzips.BLOCK:
+                # Of a large file the first block tells whether deflating it is worth the time.
+                dense = gzips.is_dense(source.read(gzips.BLOCK))
+                source.seek(0)
+                info._compresslevel = 0 if dense else None  # type: ignore[attr-defined]
+            with archive.open(info, "w") as member:
+                for chunk in installed_chunks(source, row, place):
+                    member.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
     except OSError as error:
         raise ArtifactError(
             f"cannot read {path}: {error.strerror or error}", hint="Try again."
@@ -266,6 +283,11 @@ def _pack_row(archive: zipfile.ZipFile, dist: Dist, row: Row, place: Layout) -> 
             f"{path} changed while it was being captured", hint="Let it settle and capture again."
         )
     return name, digest.hexdigest(), size
+
+
+def opened(path: str) -> IO[bytes]:
+    """A file of the target, to read."""
+    return open(path, "rb")  # noqa: PTH123 - for each file of an environment
 
 
 def installed_chunks(source: IO[bytes], row: Row, place: Layout) -> Iterator[bytes]:
@@ -303,7 +325,8 @@ def pointing(dist: Dist, place: Layout) -> list[str]:
         if row.scheme != "site" or not _is_pointer(row.path, row.size, place.sources):
             continue
         try:
-            data = place.file(row, dist.name).read_bytes()
+            with opened(place.file(row, dist.name)) as file:
+                data = file.read()
         except OSError:
             continue  # Missing or not readable: packing says so.
         if _neutral(row.path, data, place.sources) != data:
@@ -394,9 +417,7 @@ _Tree = tuple[Root, str]
 def _pack_tree(tree: _Tree, files: Iterable[_File], cache: Cache, kept: _Kept) -> tuple[str, int]:
     with (
         cache.writing() as blob,
-        gzip.GzipFile(
-            fileobj=Seekless(blob), mode="wb", compresslevel=6, mtime=0, filename=""
-        ) as zipped,
+        gzips.Writer(blob) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         for entry in sorted(files, key=lambda entry: entry.path):
@@ -407,7 +428,7 @@ def _pack_tree(tree: _Tree, files: Iterable[_File], cache: Cache, kept: _Kept) -
 
 def _add_file(tar: tarfile.TarFile, tree: _Tree, entry: _File, kept: _Kept) -> None:
     root, directory = tree
-    path = Path(root.at(f"{directory.rstrip('/')}/{entry.path}"))
+    path = root.at(f"{directory.rstrip('/')}/{entry.path}")
     member = tarfile.TarInfo(entry.path)
     if entry.link is not None:
         member.type = tarfile.SYMTYPE
@@ -417,7 +438,7 @@ def _add_file(tar: tarfile.TarFile, tree: _Tree, entry: _File, kept: _Kept) -> N
     member.mode = 0o755 if entry.executable else 0o644
     member.size = entry.size
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             content: IO[bytes] = file
             data = kept(entry, file)
             if data is not None:

@@ -517,7 +517,7 @@ class _Keeper:
         path = self._place.file(row, self._item.dist.name)
         digest = hashlib.sha256()
         try:
-            with path.open("rb") as source:
+            with pack.opened(path) as source:
                 for chunk in pack.installed_chunks(source, row, self._place):
                     digest.update(chunk)
                     yield chunk

@@ -332,7 +332,7 @@ def _objects(snapshot: Snapshot, seen: Survey, home: Root) -> Iterator[tuple[str
 def _dist_objects(dist: Dist, place: Layout) -> Iterator[str]:
     for row in dist.rows or ():
         if row.sha256 is not None and (".so" in row.path or row.executable):
-            yield str(place.full(row, dist.name))
+            yield place.full(row, dist.name)
 
 
 def _shown(users: list[str]) -> str:

@@ -280,7 +280,7 @@ def answer(data: bytes, scratch: Path) -> None:
             except ArtifactError:
                 continue
             tops = (home.site, home.prefix, home.headers)
-            assert any(_below(str(full), str(top)) for top in tops if top), row
+            assert any(_below(full, str(top)) for top in tops if top), row
 
 
 @functools.cache

@@ -80,6 +80,26 @@ def test_an_edited_and_a_missing_file(env: Environment) -> None:
     assert found["site/edited/b.py"] == Row("site", "edited/b.py", None, None, False, claim(b"2"))
 
 
+def test_what_flit_installs_by_itself_is_whole(env: Environment, tmp_path: Path) -> None:
+    """Digests in hex, and the link to the package named in RECORD (flit: ``install --symlink``)."""
+    (tmp_path / "tree/linked").mkdir(parents=True)
+    digest = sha256(b"1")
+    env.install(
+        "linked",
+        files={},
+        rows=["linked,,", f"linked-1.0.dist-info/entry_points.txt,sha256={digest},1"],
+        extra={"entry_points.txt": "1"},
+    )
+    (env.site / "linked").symlink_to(tmp_path / "tree/linked")
+    snapshot = env.snapshot()
+    (item,) = survey(snapshot).seen
+    assert (item.edited, item.missing) == ((), ())
+    assert "site/linked-1.0.dist-info/entry_points.txt" in rows(item.dist)
+    assert "linked" in loose(snapshot)
+    (env.site / "linked").unlink()
+    assert survey(env.snapshot()).seen[0].missing == ("site/linked",)
+
+
 def test_of_two_metadata_directories_the_intact_one_is_live(env: Environment) -> None:
     env.install("twice", "1.0", files={"twice.py": b"old"})
     env.install("twice", "2.0", files={"twice.py": b"new"})

@@ -228,6 +228,7 @@ def test_a_stamp_changes_with_the_file(change: str, tmp_path: Path) -> None:
         (claim(b"x"), ("sha256", hashlib.sha256(b"x").hexdigest())),
         (claim(b"x").upper()[:7] + claim(b"x")[7:], ("sha256", hashlib.sha256(b"x").hexdigest())),
         (claim(b"x") + "=", ("sha256", hashlib.sha256(b"x").hexdigest())),
+        ("sha256=" + "aB" * 32, ("sha256", "ab" * 32)),
         ("", (None, None)),
         ("sha256", (None, None)),
         ("sha256=a", (None, None)),

@@ -192,6 +192,8 @@ def test_a_wheel_with_two_metadata_directories(directory, index, cache):
     [
         (record_hash(b"x"), sha256(b"x")),
         (record_hash(b"x") + "=", sha256(b"x")),
+        ("sha256=" + "aB" * 32, "ab" * 32),
+        ("sha256=" + "a" * 63, None),
         ("sha256=", None),
         ("sha256=AAAA", None),
         ("sha256=" + "!" * 43, None),

@@ -163,6 +163,23 @@ def test_everything_is_somewhere(here: Setting) -> None:
     assert frozen.lock.machine.hermetic
 
 
+def test_programs_beside_a_source_tree_are_named(here: Setting) -> None:
+    """``pip install --prefix``, and PYTHONPATH or a .pth names the site directory in it."""
+    outside = here.tmp / "prefix/lib/python3.11/site-packages"
+    info = outside / "tool-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: tool\nVersion: 1\n")
+    (info / "RECORD").write_text("tool-1.dist-info/METADATA,,\n../../../bin/tool,,\n")
+    (here.tmp / "prefix/bin").mkdir()
+    (here.tmp / "prefix/bin/tool").write_text("#!/bin/sh\n")
+    (here.env / envs.SITE / "z.pth").write_text(f"{outside}\n")
+    (finding,) = here.freeze().lock.machine.findings
+    assert (finding.kind, finding.place) == ("outside-row", str(info))
+    assert "1 file outside the source tree, not kept: scripts/tool" in finding.detail
+    (here.env / envs.SITE / "z.pth").write_text(f"{outside}\n{here.tmp / 'prefix'}\n")
+    assert not here.freeze().lock.machine.findings, "there it lies in a tree that is kept"
+
+
 def test_without_packing(here: Setting) -> None:
     full(here)
     frozen = here.freeze(pack=False)
