@@ -121,10 +121,10 @@ def _next(captured: Captured, output: str) -> str:
     lost = lost or any(tree.archive is None and not tree.in_base for tree in trees)
     if machine.unproved or lost:
         return f"envfreeze verify {output}   (it cannot be rebuilt: not all of it is kept)"
-    if machine.conda is not None:
-        return f"envfreeze build {output} --to conda --into rebuilt"
     if captured.lock.rests_on_base:
         return f"envfreeze build {output} --to docker"
+    if machine.conda is not None:
+        return f"envfreeze build {output} --to conda --into rebuilt"
     return f"envfreeze build {output} --into rebuilt"
 
 

@@ -87,6 +87,10 @@ def _unowned(lock: Lock) -> int:
     return sum(len(site.files) for site in lock.machine.loose)
 
 
+def _conda_packages(lock: Lock) -> int:
+    return len(lock.machine.conda.packages) if lock.machine.conda else 0
+
+
 def _distributions(lock: Lock) -> int:
     return len(lock.packages) + len(lock.machine.held)
 
@@ -189,7 +193,7 @@ def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Con
         difference=found.difference,
         verified=found,
         python_path=path,
-        conda=len(lock.machine.conda.packages),
+        conda=_conda_packages(lock),
     )
 
 
@@ -442,6 +446,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
         pushed=pushed,
         place=chosen.tag,
         packages=_distributions(lock),
+        conda=_conda_packages(lock),
         files=_unowned(lock),
         difference=found.difference,
         verified=found,
@@ -641,6 +646,7 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
     return Built(
         place=tag,
         packages=_distributions(lock),
+        conda=_conda_packages(lock),
         files=_unowned(lock),
         difference=found.difference,
         verified=found,

@@ -12,6 +12,7 @@ import pytest
 
 from envfreeze.cli import summary
 from envfreeze.diff.compare import Change, Difference
+from envfreeze.model.conda import CondaFiles
 from envfreeze.model.lock import (
     Artifact,
     Lock,
@@ -27,7 +28,7 @@ from envfreeze.model.origin import Origin
 from envfreeze.model.snapshot import Finding
 from envfreeze.targets.local import LocalTarget
 from envfreeze.workflow import Built, Captured
-from tests.support import locks
+from tests.support import condas, locks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "summary"
 
@@ -203,3 +204,35 @@ def test_what_was_built() -> None:
 def test_names_of_interpreters() -> None:
     facts = SimpleNamespace(implementation="pypy", version="3.10", free_threaded=False, venv=False)
     assert summary._python(facts) == "PyPy 3.10"  # type: ignore[arg-type]
+
+
+def test_conda_packages_are_counted_and_the_others_named() -> None:
+    layer = condas.layer(
+        condas.package("python"),
+        condas.packed("foo", evidence="packed from the installed files: its URL is gone"),
+        loose=CondaFiles(
+            archive=condas.packed("loose").artifact,
+            files=[LooseEntry(path="share/x", sha256="0" * 64)],
+        ),
+    )
+    finding = Finding(
+        kind="edited-files", place="/opt/env/conda-meta/foo-1.0-h0_0.json", detail="1 file"
+    )
+    found = captured(a_lock(conda=layer, findings=[finding]))
+    text = summary.capture_text(found, Path("env.lock"), 1.0)
+    assert "  2 conda packages   1 proved · 1 packed\n" in text
+    assert "  1 file that no package owns, packed\n" in text
+    assert "    packed    conda foo: packed from the installed files: its URL is gone\n" in text
+    assert "edited-files" not in text, "it has been told"
+    assert text.endswith("next: envfreeze build env.lock --to conda --into rebuilt\n")
+    report = msgspec.json.decode(summary.capture_json(found, Path("env.lock")))
+    assert report["conda"] == {"proved": 1, "packed": 1, "unproved": 0}
+
+
+def test_a_conda_lock_that_lacks_something_is_not_to_be_built() -> None:
+    lost_one = condas.package("a", proof="unproved", artifact=None, evidence="its URL is gone")
+    text = summary.capture_text(
+        captured(a_lock(conda=condas.layer(lost_one))), Path("env.lock"), 1.0
+    )
+    assert "    unproved  conda a: its URL is gone\n" in text
+    assert "it cannot be rebuilt" in text
