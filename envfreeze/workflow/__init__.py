@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from envfreeze.workflow.basing import Base, ImageOptions, choose_base
-    from envfreeze.workflow.building import (
-        Archived,
-        BuildOptions,
-        Built,
-        build_conda,
-        build_docker,
-        build_oci,
-        build_venv,
-        render_docker,
-    )
+    from envfreeze.workflow.building import BuildOptions, Built, build_conda, build_venv
     from envfreeze.workflow.caching import (
         CacheVerified,
         Prunable,
@@ -33,21 +24,19 @@ if TYPE_CHECKING:
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
+    from envfreeze.workflow.imaging import Archived, build_docker, build_oci, render_docker
     from envfreeze.workflow.pushing import Pulled, Pushed, pull
     from envfreeze.workflow.templating import templates
 
 _ROOMS = {
     "basing": ("Base", "ImageOptions", "choose_base"),
     "building": (
-        "Archived",
         "BuildOptions",
         "Built",
-        "build_docker",
-        "build_oci",
         "build_conda",
         "build_venv",
-        "render_docker",
     ),
+    "imaging": ("Archived", "build_docker", "build_oci", "render_docker"),
     "caching": ("CacheVerified", "Prunable", "Pruned", "cache_prune", "cache_verify"),
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
     "comparing": ("Verified", "diff", "verified", "verify", "write_report"),

@@ -12,9 +12,10 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.words import plural
 from envfreeze.store import CHUNK, disk_errors, open_artifact, write_atomic
 from envfreeze.workflow.basing import ImageOptions
-from envfreeze.workflow.building import check_complete, check_without_conda, docker_options
+from envfreeze.workflow.building import check_complete, check_without_conda
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.fetching import fetch
+from envfreeze.workflow.imaging import docker_options
 
 CONDA_FORMATS = ("conda-explicit", "conda-lock", "environment", "pixi")
 FORMATS = ("dockerfile", "requirements", "pylock", *CONDA_FORMATS)

@@ -35,7 +35,7 @@ from bench_capture import Measured, as_table
 
 from envfreeze import workflow
 from envfreeze.build.fetch import Fetcher
-from envfreeze.model.lock import Lock, Package
+from envfreeze.model.lock import Lock, Package, artifacts
 from envfreeze.progress import Progress
 from envfreeze.store import Cache
 
@@ -106,9 +106,7 @@ def fetched(bench: Bench) -> Path:
     lock = workflow.load(bench.lock)
     context = workflow.Context(cache=Cache(bench.cache))
     http = workflow.context.index(lock.machine.interpreter.facts, context).http
-    files = Fetcher(bench.lock, context.cache, http).all(
-        workflow.building.locks.artifacts(lock), Progress()
-    )
+    files = Fetcher(bench.lock, context.cache, http).all(artifacts(lock), Progress())
     wheels = bench.scratch / "wheels"
     wheels.mkdir()
     for package in proved(lock):

@@ -31,7 +31,7 @@ from envfreeze.render.running import Running
 from envfreeze.resolve import ociimage
 from envfreeze.resolve.debfile import write_deb
 from envfreeze.store import Cache
-from envfreeze.workflow.building import _ImageJob, _judged, _standing
+from envfreeze.workflow.imaging import _ImageJob, _judged, _standing
 from tests.support import envs, locks, ocis
 from tests.support.fakeindex import make_wheel
 from tests.support.machines import sealed
