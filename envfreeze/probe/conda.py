@@ -23,6 +23,12 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")
 _WORD = re.compile(r"[A-Za-z0-9_.!+~-]{1,200}$")
 _HEX = re.compile(r"[0-9a-f]+$")
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//[^/@?#]*@")
+# As conda, mamba and rattler write the script of an entry point.
+_ENTRY_POINT = re.compile(
+    rb"#!.*\n(?:'''exec' .*\n' '''\n)?(?:# -\*- coding: utf-8 -\*-\n)?import re\nimport sys\n+"
+    rb"from [\w.]+ import \w+\n+if __name__ == ['\"]__main__['\"]:\n"
+    rb"\s+sys\.argv\[0\] = re\.sub\([^\n]*sys\.argv\[0\]\)\n\s+sys\.exit\([\w.]+\(\)\)\s*$"
+)
 _SECRET_NAME = re.compile(r"token|secret|passw|credential|(api|access)_?key", re.IGNORECASE)
 _SPECS = re.compile(r"^# (update|install|remove) specs: (\[.*\])$")
 _SPEC_NAME = re.compile(r"^(?:[^\s:\[]*::)?([A-Za-z0-9_][A-Za-z0-9_.-]*)")
@@ -267,7 +273,7 @@ class Prefix(object):
         """``(facts, what to remember)``, after the hasher has run.
 
         *found*: the distributions; *outside*: full paths of files of theirs beyond the walks;
-        *trees*: source trees, which are kept as such, wherever they lie.
+        *trees*: site directories and source trees, whose files are kept as such.
         """
         theirs = self._of_pip(found)
         remember = {}
@@ -328,8 +334,9 @@ class Prefix(object):
             record.odd.append([path.path, "unreadable"])
             return
         executable = " executable" if files.is_executable(st) else ""
-        if sha256 in (path.installed, None if path.placeholder else path.sha256):
-            is_script = path.kind is not None and path.kind.endswith("entry_point")
+        is_script = path.kind is not None and path.kind.endswith("entry_point")
+        known = (path.installed, None if path.placeholder else path.sha256)
+        if sha256 in known or (is_script and known == (None, None) and self._is_script(full)):
             # Each tool writes such scripts in its own way.
             word = "entry point" if is_script else path.sha256 or sha256
             record.words[path.path] = word + executable
@@ -345,6 +352,12 @@ class Prefix(object):
         if not proved:
             known = path.installed or path.sha256
             record.odd.append([path.path, "changed" if known else "unchecked"])
+
+    def _is_script(self, full):
+        """Whether it is what an installer makes of an entry point: not every record has a digest
+        of that."""
+        data = self.machine.read(full, 1 << 16)
+        return data is not None and _ENTRY_POINT.match(data) is not None
 
     def _judge_link(self, record, path, full):
         try:
@@ -382,7 +395,7 @@ class Prefix(object):
                 directories[:] = [
                     each
                     for each in directories
-                    if each not in ("__pycache__", "site-packages")
+                    if each != "__pycache__"
                     and os.path.realpath(here + "/" + each) not in self._trees
                 ]
                 linked = [each for each in directories if os.path.islink(here + "/" + each)]

@@ -76,7 +76,8 @@ def _sites(machine, entries, chosen, seen):
     outside.extend(_inner_links(machine, facts, sites, outside))
     documents, about = _finished(trees, sites, found, remember), None
     if prefix is not None:
-        about, more = prefix.finish(found, outside, [each["root"] for each in documents or []])
+        kept = [each["root"] for each in documents or []] + list(walks)
+        about, more = prefix.finish(found, outside, kept)
         remember.update(more)
     return sites, found, remember, (documents, about)
 

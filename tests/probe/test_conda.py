@@ -51,7 +51,8 @@ class Prefix:
         found = conda.Prefix(self.machine, str(self.path), hasher)
         found.start()
         hasher.run()
-        facts, self.remember = found.finish(dists or [], [])
+        sites = [str(self.path / "lib/python3.11/site-packages")]
+        facts, self.remember = found.finish(dists or [], [], sites)
         return msgspec.convert(facts, CondaPrefix)
 
     def one(self, dists: list[dict[str, Any]] | None = None) -> CondaRecord:
@@ -125,6 +126,32 @@ def test_missing_files_links_and_bytecode(prefix: Prefix) -> None:
     record = prefix.one()
     assert record.odd == [("lib/gone", "missing")]
     assert record.count == 3
+
+
+SCRIPT = """\
+#!%s/bin/python3.11
+# -*- coding: utf-8 -*-
+import re
+import sys
+
+from greet.cli import main
+
+if __name__ == '__main__':
+    sys.argv[0] = re.sub(r'(-script\\.pyw?|\\.exe)?$', '', sys.argv[0])
+    sys.exit(main())
+"""
+
+
+def test_a_script_without_a_digest_is_known_by_its_form(prefix: Prefix) -> None:
+    entry = {"_path": "bin/greet", "path_type": "unix_python_entry_point"}
+    prefix.record("p", [entry])
+    prefix.file("bin/greet", (SCRIPT % prefix.path).encode())
+    plain = prefix.one()
+    assert plain.odd == []
+    prefix.file("bin/greet", (SCRIPT % "/elsewhere").replace("    ", "\t").encode())
+    assert prefix.one().tree == plain.tree
+    prefix.file("bin/greet", (SCRIPT % prefix.path + "evil()\n").encode())
+    assert prefix.one().odd == [("bin/greet", "unchecked")]
 
 
 def test_a_link_in_place_of_a_file_is_a_change(prefix: Prefix) -> None:
@@ -202,12 +229,15 @@ def test_what_pip_put_over_conda_and_conda_over_pip(prefix: Prefix) -> None:
 def test_files_that_nobody_owns(prefix: Prefix) -> None:
     prefix.file("share/dätä.txt", os.fsencode(prefix.path))
     prefix.file("share/__pycache__/x.pyc")
+    prefix.file("lib/python3.11/site-packages/loose.py")
+    prefix.file("lib/python3.9/site-packages/left_over.py")
     prefix.file("pkgs/cache.json")
     prefix.file("envs/other/bin/x")
     prefix.file(".condarc", b"channels:\n  - https://u:p@c.example/x # mine\n  - 'd'\nssl: x\n")
     (prefix.path / "share/link").symlink_to(prefix.path / "share/dätä.txt")
     found = prefix.look()
     assert [(f.path, f.link) for f in found.loose] == [
+        ("lib/python3.9/site-packages/left_over.py", None),
         ("share/dätä.txt", None),
         ("share/link", "dätä.txt"),
     ]
