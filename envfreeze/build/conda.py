@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,8 +19,14 @@ import msgspec
 
 from envfreeze.build import place, tree, venv
 from envfreeze.build.homes import homes
-from envfreeze.errors import ArtifactError, LockError, MissingExtraError, TargetError
-from envfreeze.model.artifact import Artifact
+from envfreeze.errors import (
+    ArtifactError,
+    EnvfreezeError,
+    LockError,
+    MissingExtraError,
+    TargetError,
+)
+from envfreeze.model.artifact import Artifact, stays_below
 from envfreeze.model.conda import CondaLayer, CondaPackage
 from envfreeze.model.lock import Lock, Tool
 from envfreeze.progress import Progress
@@ -209,6 +216,8 @@ def _install(plan: CondaPlan, files: Path, cache: Path) -> None:
 
     try:
         asyncio.run(work(list(_records(plan, files))))
+    except EnvfreezeError:
+        raise
     except Exception as error:  # py-rattler has a root of its own for none of its errors.
         raise ArtifactError(
             f"py-rattler could not link the packages into {plan.into}: {error}",
@@ -241,7 +250,38 @@ def _records(plan: CondaPlan, files: Path) -> Iterator[rattler.RepoDataRecord]:
             python_site_packages_path=site if package.name == "python" else None,
         )
         url = _offered(artifact, files, plan.artifacts)
+        _check_paths(files / artifact.sha256 / artifact.filename)
         yield RepoDataRecord(record, artifact.filename, url, url.rpartition("/")[0])
+
+
+def _check_paths(archive: Path) -> None:
+    """A package is untrusted, too: none of its files may lie outside the prefix.
+
+    :raises LockError: one would.
+    """
+    from rattler import PathsJson
+
+    try:
+        found = PathsJson.from_package_archive(archive).paths
+        names = [str(entry.relative_path) for entry in found]
+    except Exception:  # Before conda 4.3 a package had a plain list.
+        names = _listed(archive)
+    for name in names:
+        if not stays_below(name):
+            raise LockError(
+                f"{archive.name} would put a file outside the prefix: {name}",
+                hint="Do not build from this lock.",
+            )
+
+
+def _listed(archive: Path) -> list[str]:
+    try:
+        with tarfile.open(archive, "r:bz2") as packed:
+            listed = packed.extractfile("info/files")
+            text = listed.read(1 << 26) if listed else b""
+    except (tarfile.TarError, OSError, KeyError, EOFError) as error:
+        raise ArtifactError(f"{archive.name} does not say what is in it: {error}") from error
+    return [line for line in text.decode("utf-8", "replace").splitlines() if line]
 
 
 def _loose(layer: CondaLayer) -> list[CondaPackage]:
