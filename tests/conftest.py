@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked long, unless it was asked for: by option, by mark or by its name."""
+    apart = [i.nodeid for i in items if "docker" in i.keywords and not needs_engine(i.nodeid)]
+    if apart:
+        raise pytest.UsageError(f"an engine of their own for {apart}: see needs_engine")
     if config.option.all or config.option.markexpr or any("::" in arg for arg in config.args):
         return
     left_out = [item for item in items if "long" in item.keywords]
@@ -34,6 +37,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 ENGINE = frozenset({"test_docker", "test_docker_e2e", "test_oci", "test_podman", "test_push"})
 """Files whose tests need an engine, and an image that takes minutes to build."""
+IMAGES = "test_an_image_has_"
+"""How tests of other files begin that need an engine."""
+
+
+def needs_engine(nodeid: str) -> bool:
+    path, _, rest = nodeid.partition("::")
+    return Path(path).stem in ENGINE or rest.startswith(IMAGES)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -45,9 +55,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path = Path(nodeid.partition("::")[0])
-            if path.stem in ENGINE:
+            if needs_engine(nodeid):
                 return "engine"
+            path = Path(nodeid.partition("::")[0])
             return str(path) if path.parent.name == "e2e" else nodeid
 
     return Together(config, log) if config.getvalue("dist") == "load" else None

@@ -116,6 +116,7 @@ def test_a_sdist_of_the_index_that_pip_built(place: Place) -> None:
     assert again.machine.id == lock.machine.id
 
 
+@pytest.mark.long
 def test_a_sdist_by_path(place: Place) -> None:
     sdist = make_sdist(place.tmp / "mine", "demo", "1.0", FILES)
     place.pip("--no-cache-dir", sdist)
@@ -126,6 +127,7 @@ def test_a_sdist_by_path(place: Place) -> None:
     assert f"it was built here from {sdist.name} (direct_url.json)" in said
 
 
+@pytest.mark.long
 def test_a_local_directory(place: Place) -> None:
     source = place.tmp / "source"
     _write(source, sources("demo", "1.0", FILES))

@@ -231,6 +231,7 @@ def test_condas_own_formats(home: Path, lock_path: Path, context: workflow.Conte
 
 
 @pytest.mark.docker
+@pytest.mark.long
 def test_an_image_has_the_prefix_at_its_place(
     docker_engine: TestEngine, home: Path, prefix: Path, lock_path: Path
 ) -> None:

@@ -300,6 +300,7 @@ def test_a_container_is_captured_as_it_was_and_comes_back_as_its_image_and_the_r
     assert "verified" in done.stdout
 
 
+@pytest.mark.long
 def test_an_unpacked_root_is_the_same_environment(
     image: str, lock: Path, env: Path, api: Any, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ def proofs(outcome: object) -> dict[str, str]:
         pytest.param("3.6", "18.1", marks=LONG),
         pytest.param("3.7", "10.0.1", marks=LONG),
         pytest.param("3.7", "19.3.1", marks=LONG),
-        ("3.7", "20.3.4"),
+        pytest.param("3.7", "20.3.4", marks=LONG),
     ],
 )
 def test_old_pips(shelf: Path, tmp_path: Path, whole_way: WholeWay, minor: str, pip: str) -> None:
@@ -124,6 +124,7 @@ def project(directory: Path, more: str) -> Path:
     return directory
 
 
+@pytest.mark.long
 def test_uv_sync(tmp_path: Path, whole_way: WholeWay) -> None:
     app = project(tmp_path / "app", "[tool.uv]\npackage = false\n")
     installers.run(
@@ -245,6 +246,7 @@ def test_system_site_packages(tmp_path: Path, whole_way: WholeWay) -> None:
     assert "site/pip/__init__.py" in outcome.after.files
 
 
+@pytest.mark.long
 def test_a_target_directory_on_pythonpath(
     env: Environment, tmp_path: Path, whole_way: WholeWay
 ) -> None:
@@ -307,7 +309,9 @@ THREE = ("alpha==1.0", "beta==2.0", "gamma==3.0")
     [
         ("HTML-only index", Faults(html=True)),
         pytest.param("index without hashes", Faults(html=True, no_hash=True), marks=LONG),
-        ("JSON index without hashes or sizes", Faults(no_hash=True, no_size=True)),
+        pytest.param(
+            "JSON index without hashes or sizes", Faults(no_hash=True, no_size=True), marks=LONG
+        ),
         pytest.param("server without ranges", Faults(no_ranges=True), marks=LONG),
         ("neither ranges nor HEAD", Faults(no_ranges=True, no_head=True, no_size=True)),
         pytest.param(
@@ -365,7 +369,8 @@ def test_each_package_keeps_its_index(
     assert outcome.rebuilt.run("import torchlike; print(torchlike.BUILD)") == "cu121\n"
 
 
-@pytest.mark.parametrize("local", [pytest.param("2.0", marks=LONG), "2.0+cpu"])
+@pytest.mark.long
+@pytest.mark.parametrize("local", ["2.0", "2.0+cpu"])
 def test_the_other_local_versions(
     env: Environment, index: FakeIndex, other: FakeIndex, whole_way: WholeWay, local: str
 ) -> None:
@@ -378,7 +383,8 @@ def test_the_other_local_versions(
     assert outcome["torchlike"].index == (other.url if "+" in local else index.url)
 
 
-@pytest.mark.parametrize("installed_from", [pytest.param("first", marks=LONG), "second"])
+@pytest.mark.long
+@pytest.mark.parametrize("installed_from", ["first", "second"])
 def test_the_content_decides_between_namesakes(
     env: Environment, index: FakeIndex, other: FakeIndex, whole_way: WholeWay, installed_from: str
 ) -> None:
@@ -427,6 +433,7 @@ def make_sdist(directory: Path) -> Path:
     return next(directory.glob("*.tar.gz"))
 
 
+@pytest.mark.long
 def test_a_wheel_by_path(env: Environment, index: FakeIndex, whole_way: WholeWay) -> None:
     env.environ = of(index)
     wheel = make_wheel(index.directory.parent / "mine", "mine", "1.0", {"mine.py": "M = 1\n"})
@@ -437,7 +444,8 @@ def test_a_wheel_by_path(env: Environment, index: FakeIndex, whole_way: WholeWay
     assert wheel.as_uri() in outcome["mine"].facts.direct_url
 
 
-@pytest.mark.parametrize("installer", [pytest.param("pip", marks=LONG), "uv"])
+@pytest.mark.long
+@pytest.mark.parametrize("installer", ["pip", "uv"])
 def test_a_wheel_by_url(
     env: Environment, index: FakeIndex, other: FakeIndex, whole_way: WholeWay, installer: str
 ) -> None:
@@ -494,6 +502,7 @@ def test_a_sdist_from_the_index(
 # --- odd names and versions ----------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_versions_that_pep_440_does_not_know(
     shelf: Path, tmp_path: Path, index: FakeIndex, whole_way: WholeWay
 ) -> None:

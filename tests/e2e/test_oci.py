@@ -78,6 +78,7 @@ def test_it_is_configured_as_the_other_one(archive: Path) -> None:
     assert labels[0] == labels[1]
 
 
+@pytest.mark.long
 def test_the_same_bytes_with_a_cache_of_their_own(
     archive: Path, lock: Path, base: Path, tmp_path: Path
 ) -> None:

@@ -117,7 +117,7 @@ STYLES: dict[str, tuple[str, Callable[[Place], None]]] = {
 }
 
 
-USUAL = ("pip-setuptools", "pip-hatchling", "strict")
+USUAL = ("pip-setuptools",)
 LONG = pytest.mark.long
 
 
@@ -238,6 +238,7 @@ def test_a_working_tree_is_kept_with_what_was_never_committed(place: Place) -> N
     assert not (tree / ".git").exists()
 
 
+@pytest.mark.long
 def test_a_commit_that_is_nowhere_else_is_said(place: Place) -> None:
     make_project(place.project)
     commit(place.project)
@@ -301,6 +302,7 @@ def test_a_directory_that_pythonpath_names(tmp_path: Path) -> None:
     assert imported_from(into, "helpers", environ) == into / "src/shared/helpers.py"
 
 
+@pytest.mark.long
 def test_a_directory_that_a_pth_file_names(place: Place) -> None:
     place.project.mkdir()
     (place.project / "helpers.py").write_text("VALUE = 5\n")
@@ -311,6 +313,7 @@ def test_a_directory_that_a_pth_file_names(place: Place) -> None:
     assert imported_from(into, "helpers") == into / "src" / place.tree.key / "helpers.py"
 
 
+@pytest.mark.long
 def test_a_tree_that_is_gone_is_named(place: Place) -> None:
     make_project(place.project)
     place.pip("-e", place.project)
@@ -351,6 +354,7 @@ def test_nobodys_working_tree_is_touched(place: Place) -> None:
     assert imported_from(place.env, "proj").is_relative_to(place.env / "src/proj")
 
 
+@pytest.mark.long
 def test_without_leaves_the_tree_out_too(place: Place) -> None:
     make_project(place.project)
     place.pip("-e", place.project)
