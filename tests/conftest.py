@@ -24,15 +24,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked long, unless it was asked for: by option, by mark or by its name."""
-    apart = [i.nodeid for i in items if "docker" in i.keywords and not needs_engine(i.nodeid)]
+    apart = [
+        item.nodeid
+        for item in items
+        if item.get_closest_marker("docker") and not needs_engine(item.nodeid)
+    ]
     if apart:
         raise pytest.UsageError(f"an engine of their own for {apart}: see needs_engine")
     if config.option.all or config.option.markexpr or any("::" in arg for arg in config.args):
         return
-    left_out = [item for item in items if "long" in item.keywords]
+    left_out = [item for item in items if item.get_closest_marker("long")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if "long" not in item.keywords]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 ENGINE = frozenset({"test_docker", "test_docker_e2e", "test_oci", "test_podman", "test_push"})
