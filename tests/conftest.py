@@ -14,12 +14,19 @@ from hypothesis import HealthCheck, settings
 from tests.support import tally
 
 # How busy the machine is must not decide what is right.
-settings.register_profile("envfreeze", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+RULES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("envfreeze", RULES, max_examples=50)
+settings.register_profile("envfreeze-all", RULES, max_examples=200)
 settings.load_profile("envfreeze")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="the tests marked long, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.all:
+        settings.load_profile("envfreeze-all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -91,6 +91,7 @@ def test_the_image_says_what_it_is(image: str, lock: Path) -> None:
     assert _in_image(image, "cat", "/usr/share/envfreeze/env.lock") == lock.read_text()
 
 
+@pytest.mark.long
 def test_another_environment_does_not_verify(image: str, lock: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     ok(envfreeze("build", lock, "--into", other))
@@ -266,6 +267,7 @@ def test_an_image_is_its_own_base_and_is_rebuilt_from_its_lock(
     assert "--pack-base" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_container_is_captured_as_it_was_and_comes_back_as_its_image_and_the_rest(
     vendor: str, vendor_lock: Path, env: Path, api: Any, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_offline_uses_what_the_cache_proved(env: Path, lock: Path, tmp_path: Pat
     assert "did not answer" in done.stderr
 
 
+@pytest.mark.long
 def test_an_index_that_is_down_means_packed(env: Path, lock: Path, tmp_path: Path) -> None:
     nowhere = {
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
@@ -164,6 +165,7 @@ def test_pip_and_uv_install_the_lock(env: Path, lock: Path, tmp_path: Path) -> N
         assert json.loads(done.stdout)["equal"]
 
 
+@pytest.mark.long
 def test_legacy_metadata_is_rebuilt(tmp_path: Path) -> None:
     """mlflow 1.27.0: today's pip refuses to install it by name."""
     old, lock = tmp_path / "old", tmp_path / "old.lock"

@@ -248,6 +248,7 @@ def test_a_commit_that_is_nowhere_else_is_said(place: Place) -> None:
     assert place.machine.hermetic
 
 
+@pytest.mark.long
 def test_pips_own_clone(place: Place) -> None:
     """``pip install -e git+...``: the tree lies in the environment's ``src``."""
     upstream = make_project(place.root / "upstream")
@@ -264,6 +265,7 @@ def test_pips_own_clone(place: Place) -> None:
     ok(envfreeze("diff", place.env, into))
 
 
+@pytest.mark.long
 def test_an_install_from_git_or_a_directory_is_packed(place: Place) -> None:
     """Not editable: the files lie in site-packages, and where they came from is recorded."""
     upstream = make_project(place.root / "upstream", name="fromgit")
@@ -364,6 +366,7 @@ def test_without_leaves_the_tree_out_too(place: Place) -> None:
     assert "proj" not in place.lock.read_text().replace("my proj", "")
 
 
+@pytest.mark.long
 def test_submodules_are_part_of_the_tree(place: Place) -> None:
     library = place.root / "library"
     library.mkdir()
@@ -385,6 +388,7 @@ def test_submodules_are_part_of_the_tree(place: Place) -> None:
 # --- images --------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.docker
 def test_an_image_has_each_tree_where_it_was(docker_engine: TestEngine, place: Place) -> None:
     make_project(place.project)

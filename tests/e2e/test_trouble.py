@@ -181,6 +181,7 @@ def test_control_c_in_a_build_leaves_nothing(lock: Path, tmp_path: Path) -> None
     assert codes <= {130, None}
 
 
+@pytest.mark.long
 def test_a_killed_build_is_made_again(lock: Path, tmp_path: Path) -> None:
     into = tmp_path / "v"
     ok(envfreeze("build", lock, "--into", into))
@@ -199,6 +200,7 @@ def test_the_active_environment_is_captured_not_our_own(env: Path, tmp_path: Pat
     assert 'name = "envfreeze"' not in lock.read_text()
 
 
+@pytest.mark.long
 def test_our_own_environment_only_when_asked_for(tmp_path: Path) -> None:
     if sys.prefix == sys.base_prefix:
         pytest.skip("envfreeze does not run from a venv here")
@@ -209,6 +211,7 @@ def test_our_own_environment_only_when_asked_for(tmp_path: Path) -> None:
     assert "envfreeze itself" in done.stderr
 
 
+@pytest.mark.long
 def test_old_pythons_loop(tmp_path: Path) -> None:
     found = available()
     if not found:
