@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import threading
 from collections.abc import Iterator
@@ -200,9 +199,6 @@ def test_a_keyring_that_fails_is_not_asked_again(
     assert "geheim" not in keyring.said
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("keyring") is not None, reason="a keyring is installed here"
-)
 @pytest.mark.parametrize(
     ("provider", "no_input", "asked"),
     [
@@ -213,7 +209,10 @@ def test_a_keyring_that_fails_is_not_asked_again(
         ("import", False, False),
     ],
 )
-def test_which_provider(tmp_path: Path, provider: str, no_input: bool, asked: bool) -> None:
+def test_which_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, no_input: bool, asked: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)  # Whether one is installed here or not.
     program = KeyringProgram(tmp_path / "bin", ("x", "me", SECRET))
     keyring = Keyring(
         IndexSettings(
@@ -253,8 +252,11 @@ def get_password(service, username):
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     (tmp_path / "modules").mkdir()
+    before = sys.modules.pop("keyring", None)
     yield tmp_path / "modules/keyring.py"
     sys.modules.pop("keyring", None)
+    if before is not None:  # A real one, with modules below it.
+        sys.modules["keyring"] = before
 
 
 @pytest.mark.parametrize("provider", ["auto", "import"])
