@@ -177,7 +177,7 @@ def test_a_packed_file_that_was_changed_in_the_registry(scene: Scene, shelf: She
     scene.push(shelf.host)
     for key, blob in shelf.blobs.items():
         if blob == PYTHON:
-            shelf.blobs[key] = PYTHON[:-1] + b"!"
+            shelf.blobs[key] = PYTHON[:-1] + bytes([PYTHON[-1] ^ 1])
     with pytest.raises(ArtifactError, match="expected sha256"):
         scene.pull(f"{shelf.host}/team/train:1")
     assert not (scene.place / "back/env.lock").exists()
