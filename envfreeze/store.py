@@ -180,6 +180,17 @@ class Cache:
         _touch(path, found.st_mtime)
         return path
 
+    def path_of(self, sha256: str, what: str, size: int | None = None) -> Path:
+        """As :meth:`find`, of what was just written or seen.
+
+        :param what: what it is called in an error.
+        :raises ArtifactError: it is not there any more.
+        """
+        path = self.find(sha256, size)
+        if path is None:
+            raise ArtifactError(f"{what} vanished from the cache while it was used")
+        return path
+
     def find_whole(self, sha256: str, size: int | None = None) -> Path | None:
         """As :meth:`find`, its bytes checked: a damaged entry is dropped, and there is none."""
         path = self.find(sha256, size)

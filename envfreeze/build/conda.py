@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from envfreeze.build import place, tree, venv
-from envfreeze.build.homes import homes
 from envfreeze.errors import (
     ArtifactError,
     EnvfreezeError,
@@ -28,18 +27,16 @@ from envfreeze.errors import (
 )
 from envfreeze.model.artifact import Artifact, stays_below
 from envfreeze.model.conda import CondaLayer, CondaPackage
-from envfreeze.model.lock import Lock, Tool
+from envfreeze.model.lock import Lock
 from envfreeze.progress import Progress
 from envfreeze.resolve import interpreter
+from envfreeze.resolve.condapack import LOOSE
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import disk_errors, hash_file, write_atomic
 
 if TYPE_CHECKING:
     import rattler
 
-LOOSE = ("envfreeze-prefix-files", "1", "0")
-"""Name, version and build of the package that holds the files which none owns; its record does
-not stay."""
 _META = "conda-meta"
 _HISTORY = "==> 1980-01-01 00:00:00 <==\n"
 
@@ -113,7 +110,7 @@ def build(plan: CondaPlan, progress: Progress) -> Path:
             (plan.into / venv.MARK).touch()
         with progress.task("link"):
             _link(plan)
-        _place_pip(plan, progress)
+        venv.fill(plan.lock, plan.artifacts, schemes(plan), progress)
         _finish(plan)
         (plan.into / venv.MARK).unlink()
     except BaseException:
@@ -153,8 +150,7 @@ def for_image(
     sha256, size = hash_file(archive)
     packed = Artifact(path="prefix.tar.gz", size=size, hashes={"sha256": sha256})
     own = msgspec.structs.replace(lock.machine.interpreter, origin="packed", archive=packed)
-    machine = msgspec.structs.replace(
-        lock.machine,
+    placed = lock.with_machine(
         interpreter=own,
         conda=None,
         environment={
@@ -163,7 +159,6 @@ def for_image(
             **lock.machine.environment,
         },
     )
-    placed = msgspec.structs.replace(lock, tool=Tool(envfreeze=machine))
     return placed, {**artifacts, sha256: archive}
 
 
@@ -360,23 +355,6 @@ def schemes(plan: CondaPlan) -> place.Schemes:
         python=f"{plan.prefix}/bin/python",
         sources=venv.source_places(plan.lock, plan.into),
     )
-
-
-def _place_pip(plan: CondaPlan, progress: Progress) -> None:
-    main = schemes(plan)
-    where = homes(plan.lock, str(plan.into), main)
-    sink = place.DirectorySink(plan.into)
-    packages = [(package, where.of(package)) for package in venv.locked(plan.lock)]
-    with progress.task("place", len(packages)) as advance:
-        place.place_parallel(packages, plan.artifacts, sink, advance)
-    for site in plan.lock.machine.loose:
-        if site.archive is not None:
-            venv.place_unowned(site, plan.artifacts[site.archive.sha256], sink, where)
-    for source in plan.lock.machine.sources:
-        if source.archive is not None:
-            archive = plan.artifacts[source.archive.sha256]
-            place.place_source(source, archive, sink, main.sources)
-    where.finish(sink)
 
 
 def _finish(plan: CondaPlan) -> None:

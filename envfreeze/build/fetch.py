@@ -101,10 +101,7 @@ class Fetcher:
         except ArtifactError as error:
             if not self._from_elsewhere(self._http, artifact):
                 raise _other_bytes(artifact, error) from error
-        path = self._cache.find(artifact.sha256)
-        if path is None:
-            raise ArtifactError(f"{artifact.filename} vanished from the cache while it was used")
-        return path
+        return self._cache.path_of(artifact.sha256, artifact.filename)
 
     def _from(self, http: Downloads, url: str, artifact: Artifact) -> None:
         with self._cache.writing(expect=artifact.sha256) as blob:

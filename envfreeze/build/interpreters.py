@@ -22,7 +22,7 @@ import msgspec
 from envfreeze.build import pythons, tree
 from envfreeze.build.engine import Engine, has_no_such_program
 from envfreeze.build.ocibase import BaseTree
-from envfreeze.errors import ArtifactError, EngineError, UsageError
+from envfreeze.errors import EngineError, UsageError
 from envfreeze.model.lock import Artifact, InterpreterLayer, Lock
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.resolve import tars
@@ -111,9 +111,7 @@ def _with(lock: Lock, layer: InterpreterLayer) -> Lock:
         own = _packages(machine.interpreter.facts)
         packages = [one for one in packages if not own.fullmatch(one.name)]
     system = msgspec.structs.replace(machine.system, packages=packages)
-    found = msgspec.structs.replace(machine, interpreter=layer, system=system)
-    tool = msgspec.structs.replace(lock.tool, envfreeze=found)
-    return msgspec.structs.replace(lock, tool=tool)
+    return lock.with_machine(interpreter=layer, system=system)
 
 
 def _packages(facts: Interpreter) -> re.Pattern[str]:
@@ -201,9 +199,7 @@ def _from_archive(lock: Lock, path: Path, cache: Cache) -> Chosen:
     with cache.writing() as blob, _opened(path) as archive:
         _repack(archive, top, prefix.lstrip("/"), cast("IO[bytes]", blob), path)
     digest, size = blob.sha256, blob.size
-    found = cache.find(digest, size)
-    if found is None:
-        raise ArtifactError("the interpreter vanished from the cache while it was used")
+    found = cache.path_of(digest, "the interpreter", size)
     artifact = Artifact(
         name="interpreter.tar.gz",
         path=f"env.lock.d/{digest}/interpreter.tar.gz",

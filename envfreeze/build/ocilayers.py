@@ -21,7 +21,7 @@ import msgspec
 
 from envfreeze.build import place
 from envfreeze.build.place import TarSink
-from envfreeze.errors import ArtifactError, EnvfreezeError
+from envfreeze.errors import EnvfreezeError
 from envfreeze.model.lock import Package
 from envfreeze.progress import Advance
 from envfreeze.store import Cache
@@ -171,9 +171,7 @@ class Maker:
         )
         with contextlib.suppress(UnicodeError):
             self._cache.write_note(_KIND, part.key, msgspec.json.encode(note))
-        path = self._cache.find(digest, size)
-        if path is None:
-            raise ArtifactError("a layer vanished from the cache while it was used")
+        path = self._cache.path_of(digest, "a layer", size)
         return Layer(title=part.title, note=note, path=path)
 
     def _written(self, part: Part, writes: Mapping[str, int]) -> tuple[TarSink, str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from envfreeze.build import place
 from envfreeze.build.homes import Homes, homes
 from envfreeze.errors import DiskError, TargetError, UsageError
-from envfreeze.model.lock import Lock, LooseSite, Package
+from envfreeze.model.lock import Artifact, Lock, LooseSite, Package
 from envfreeze.progress import Progress
 from envfreeze.store import disk_errors
 
@@ -110,25 +110,39 @@ def schemes(into: Path, python: str, version: str) -> place.Schemes:
 
 
 def _fill(plan: VenvPlan, progress: Progress) -> None:
-    """All packages of all captured site directories come into the venv's, or behind it."""
     into = Path(plan.into).absolute()
     python = str(into / "bin" / "python")
     places = source_places(plan.lock, into)
     version = plan.lock.machine.interpreter.facts.version
     main = replace(schemes(into, python, version), sources=places)
-    where = homes(plan.lock, str(into), main)
-    sink = place.DirectorySink(into)
-    packages = [(package, where.of(package)) for package in locked(plan.lock)]
+    fill(plan.lock, plan.artifacts, main, progress)
+
+
+def fill(
+    lock: Lock, artifacts: Mapping[str, Path], main: place.Schemes, progress: Progress
+) -> None:
+    """All packages of all captured site directories come into that of *main*, or behind it."""
+    where = homes(lock, main.data, main)
+    sink = place.DirectorySink(Path(main.data))
+    packages = [(package, where.of(package)) for package in locked(lock)]
     with progress.task("place", len(packages)) as advance:
-        place.place_parallel(packages, plan.artifacts, sink, advance)
-    for site in plan.lock.machine.loose:
+        place.place_parallel(packages, artifacts, sink, advance)
+    for site in lock.machine.loose:
         if site.archive is not None:
-            place_unowned(site, plan.artifacts[site.archive.sha256], sink, where)
-    for source in plan.lock.machine.sources:
+            place_unowned(site, artifacts[site.archive.sha256], sink, where)
+    for source in lock.machine.sources:
         if source.archive is not None:
-            archive = plan.artifacts[source.archive.sha256]
-            place.place_source(source, archive, sink, places)
+            archive = artifacts[source.archive.sha256]
+            place.place_source(source, archive, sink, main.sources)
     where.finish(sink)
+
+
+def wanted(lock: Lock) -> list[Artifact]:
+    """The artifacts that :func:`fill` places."""
+    found = [artifact for package in locked(lock) for artifact in package.artifacts]
+    archives = [site.archive for site in lock.machine.loose]
+    archives += [source.archive for source in lock.machine.sources]
+    return found + [archive for archive in archives if archive is not None]
 
 
 def locked(lock: Lock) -> list[Package]:

@@ -116,7 +116,7 @@ def _conda(machine: Machine) -> Iterator[Line]:
     layer = machine.conda
     if layer is None:
         return
-    counts = Counter(package.proof for package in layer.packages)
+    counts = layer.counts
     loose = len(layer.loose.files) if layer.loose else 0
     told = [f"{counts[proof]} {proof}" for proof in ("proved", "packed") if counts[proof]]
     told += [f"{counts['unproved']} UNPROVED"] if counts["unproved"] else []

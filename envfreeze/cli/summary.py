@@ -69,8 +69,7 @@ def _conda(machine: Machine) -> list[str]:
     layer = machine.conda
     if layer is None:
         return []
-    counts = Counter(package.proof for package in layer.packages)
-    words = [f"{counts[word]} {word}" for word in ("proved", "packed", "unproved") if counts[word]]
+    words = [f"{count} {word}" for word, count in layer.counts.items() if count]
     count = plural(len(layer.packages), "conda package")
     lines = [f"  {count}   {' · '.join(words)}"]
     if layer.loose is not None:
@@ -105,19 +104,12 @@ def _machine(machine: Machine) -> list[str | None]:
     return [level or machine.interpreter.facts.machine, words.get(driver.state) if driver else None]
 
 
-def _lost_conda(machine: Machine) -> bool:
-    layer = machine.conda
-    if layer is None:
-        return False
-    lost = any(package.artifact is None for package in layer.packages)
-    return lost or (layer.loose is not None and layer.loose.archive is None)
-
-
 def _next(captured: Captured, output: str) -> str:
     """A build refuses a lock that names what it does not hold."""
     machine = captured.lock.machine
     trees = [source for source in machine.sources if source.problem is None]
-    lost = any(site.lost for site in machine.loose) or _lost_conda(machine)
+    lost = any(site.lost for site in machine.loose)
+    lost = lost or (machine.conda is not None and machine.conda.lost)
     lost = lost or any(tree.archive is None and not tree.in_base for tree in trees)
     if machine.unproved or lost:
         return f"envfreeze verify {output}   (it cannot be rebuilt: not all of it is kept)"
@@ -289,8 +281,7 @@ def capture_json(captured: Captured, output: Path) -> bytes:
     )
     layer = captured.lock.machine.conda
     if layer is not None:
-        counts = Counter(package.proof for package in layer.packages)
-        report.conda = {word: counts[word] for word in ("proved", "packed", "unproved")}
+        report.conda = layer.counts
     return printed.as_json(report)
 
 

@@ -76,6 +76,11 @@ def is_inside(path: str) -> bool:
     return stays_below(path) and "\\" not in path
 
 
+def is_below(path: str, directory: str) -> bool:
+    """Whether an absolute *path* is *directory* or lies below it."""
+    return f"{path.rstrip('/')}/".startswith(f"{directory.rstrip('/')}/")
+
+
 def stays_below(path: str) -> bool:
     pure = PurePosixPath(path)
     return (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal, get_args
 
 from envfreeze.model.artifact import Artifact, LooseEntry, artifact_problem, is_inside
 from envfreeze.model.base import Kebab
@@ -83,6 +84,22 @@ class CondaLayer(Kebab, frozen=True, kw_only=True):
         found += [self.loose.archive] if self.loose else []
         return [artifact for artifact in found if artifact is not None]
 
+    @property
+    def unproved(self) -> list[CondaPackage]:
+        """The packages that a rebuild cannot have."""
+        return [package for package in self.packages if package.artifact is None]
+
+    @property
+    def lost(self) -> bool:
+        """Whether it names what the lock has no bytes of."""
+        return bool(self.unproved) or (self.loose is not None and self.loose.archive is None)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many packages are proved, packed and unproved."""
+        found = Counter(package.proof for package in self.packages)
+        return {proof: found[proof] for proof in get_args(CondaProof)}
+
 
 def link_order(names: dict[str, list[str]]) -> list[str]:
     """*names* (each with its ``depends``) so that what a package needs stands before it."""
@@ -154,8 +171,3 @@ def _package_problem(package: CondaPackage) -> str | None:
     if (package.proof == "unproved") != (package.artifact is None):
         return "a package has a file unless it is unproved"
     return artifact_problem(package.artifact) if package.artifact else None
-
-
-def unproved(packages: Iterable[CondaPackage]) -> list[CondaPackage]:
-    """Those that a rebuild cannot have."""
-    return [package for package in packages if package.artifact is None]

@@ -423,6 +423,11 @@ class Lock(Kebab, frozen=True, kw_only=True):
     def machine(self) -> Machine:
         return self.tool.envfreeze
 
+    def with_machine(self, **changes: object) -> Lock:
+        """The same document, these fields of :attr:`machine` changed; its digests stay."""
+        machine = msgspec.structs.replace(self.machine, **changes)
+        return msgspec.structs.replace(self, tool=Tool(envfreeze=machine))
+
     def python_path(self, places: Mapping[str, str]) -> str:
         """PYTHONPATH, the source trees at *places* (by key); empty: it was not set."""
         return ":".join(pointers.placed_link(entry, places) for entry in self.machine.pythonpath)

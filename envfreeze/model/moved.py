@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from envfreeze.errors import UsageError
+from envfreeze.model.artifact import is_below
 from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 
@@ -76,11 +77,9 @@ def moved(lock: Lock, prefix: str) -> Lock:
 def _check_held(lock: Lock, old: str) -> None:
     """The base image has what it has where it has it."""
     machine = lock.machine
-    names = [p.name for p in machine.held if _is_below(lock.site_of(p), old)]
-    files = any(
-        e.in_base for site in machine.loose if _is_below(site.site, old) for e in site.files
-    )
-    trees = any(s.in_base and _is_below(s.root, old) for s in machine.sources)
+    names = [p.name for p in machine.held if is_below(lock.site_of(p), old)]
+    files = any(e.in_base for site in machine.loose if is_below(site.site, old) for e in site.files)
+    trees = any(s.in_base and is_below(s.root, old) for s in machine.sources)
     if names or files or trees:
         what = ", ".join(names[:5]) or "files that no distribution owns"
         raise UsageError(
@@ -91,7 +90,7 @@ def _check_held(lock: Lock, old: str) -> None:
 
 def _check_free(lock: Lock, old: str, prefix: str) -> None:
     for place, what in _others(lock, old):
-        if _is_below(place, prefix) or _is_below(prefix, place):
+        if is_below(place, prefix) or is_below(prefix, place):
             raise UsageError(
                 f"--prefix {prefix}: {place} is {what}", hint="Name a directory of its own."
             )
@@ -105,18 +104,14 @@ def _others(lock: Lock, old: str) -> Iterator[tuple[str, str]]:
         yield facts.base_prefix, "where the interpreter is"
     for source in machine.sources:
         for root in (source.root, *source.spellings):
-            if root != "/" and not _is_below(root, old):
+            if root != "/" and not is_below(root, old):
                 yield root, "where a source tree is"
     for site in {*machine.sites, *(lock.site_of(package) for package in lock.packages)}:
-        if not _is_below(site, old):
+        if not is_below(site, old):
             yield site, "where more packages are"
     if machine.system.unowned is not None:
         for entry in machine.system.unowned.files:
             yield f"/{entry.path}", "a file of the lock that no package owns"
-
-
-def _is_below(path: str, top: str) -> bool:
-    return f"{path.rstrip('/')}/".startswith(f"{top.rstrip('/')}/")
 
 
 class _Move:
@@ -127,7 +122,7 @@ class _Move:
         self._new = new
 
     def _path(self, path: str) -> str:
-        return self._new + path[len(self._old) :] if _is_below(path, self._old) else path
+        return self._new + path[len(self._old) :] if is_below(path, self._old) else path
 
     def _list(self, text: str) -> str:
         """Of a variable: each of its entries that is such a path."""
@@ -168,7 +163,7 @@ class _Move:
 
     def _package(self, package: Package, site: str) -> Package:
         """What the base has at the old place is placed at the new one."""
-        stays = not _is_below(site, self._old)
+        stays = not is_below(site, self._old)
         facts = msgspec.structs.replace(
             package.facts,
             site=self._path(package.facts.site) if package.facts.site else None,

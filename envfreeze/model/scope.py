@@ -12,7 +12,7 @@ from typing import get_args
 import msgspec
 
 from envfreeze.errors import UsageError
-from envfreeze.model.lock import Lock, Scope, SystemLayer, SystemPackage, Tool, Unproved
+from envfreeze.model.lock import Lock, Scope, SystemLayer, SystemPackage, Unproved
 from envfreeze.model.snapshot import Finding
 from envfreeze.model.words import plural
 
@@ -55,8 +55,7 @@ def chosen(lock: Lock, scope: Scope, *, bootstrap: bool = False) -> Lock:
         found |= _foundation(system)
     packages = sorted(found.values(), key=lambda package: (package.name, package.arch))
     changed = msgspec.structs.replace(system, packages=packages, others=[])
-    machine = msgspec.structs.replace(lock.machine, system=changed)
-    return msgspec.structs.replace(lock, tool=Tool(envfreeze=machine))
+    return lock.with_machine(system=changed)
 
 
 def _key(package: SystemPackage) -> str:

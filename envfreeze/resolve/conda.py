@@ -245,7 +245,7 @@ class _Locker:
         if not self._means.pack:
             return CondaFiles(files=entries)
         sha256 = condapack.pack_loose(self._place(), files, self._platform, self._means.cache)
-        name = f"{condapack.LOOSE}.conda"
+        name = f"{'-'.join(condapack.LOOSE)}.conda"
         archive = kept(self._means.cache, self._means.sidecar, sha256, name)
         return CondaFiles(archive=archive, files=entries)
 

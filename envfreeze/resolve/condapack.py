@@ -28,7 +28,7 @@ from envfreeze.resolve.pack import pack_key, packed_once
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, disk_errors
 
-LOOSE = "envfreeze-prefix-files-1-0"
+LOOSE = ("envfreeze-prefix-files", "1", "0")
 """Name, version and build of what holds the files that no package owns."""
 _LEFT_OUT = frozenset({"missing", "pip", "another", "unreadable"})
 _LEVEL = 6
@@ -96,7 +96,7 @@ def pack_loose(place: Place, files: list[LooseFile], platform: str, cache: Cache
     rows = [(f.path, f.sha256, f.link, f.executable) for f in files]
 
     def make() -> tuple[str, int]:
-        name, version, build = LOOSE.rsplit("-", 2)
+        name, version, build = LOOSE
         index = {"name": name, "version": version, "build": build, "build_number": 0}
         index |= {"depends": [], "constrains": [], "subdir": platform}
         return _pack(index, (_of_loose(place, file) for file in files), cache)

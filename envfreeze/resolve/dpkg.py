@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from envfreeze.resolve.packages import Kind, merged_spellings
+from envfreeze.resolve.packages import Kind, closed, merged_spellings
 from envfreeze.resolve.rootfs import Root
 
 ADMIN = "/var/lib/dpkg"
@@ -187,25 +187,11 @@ class Dpkg:
 
         Essential packages are only there if named: every Debian base has them (Policy 3.8).
         """
-        found: dict[str, Installed] = {}
-        queue = list(packages)
-        while queue:
-            package = queue.pop()
-            if package.key not in found:
-                found[package.key] = package
-                queue += [p for p in self.depends(package) if not p.essential]
-        return [found[key] for key in sorted(found)]
+        return closed(packages, lambda one: [p for p in self.depends(one) if not p.essential])
 
     def whole(self, packages: Iterable[Installed]) -> list[Installed]:
         """*packages* and everything they depend on, essential or not."""
-        found: dict[str, Installed] = {}
-        queue = list(packages)
-        while queue:
-            package = queue.pop()
-            if package.key not in found:
-                found[package.key] = package
-                queue += self.depends(package)
-        return [found[key] for key in sorted(found)]
+        return closed(packages, self.depends)
 
     def essential(self) -> list[Installed]:
         """What every system of its kind begins with: a root directory needs no more."""

@@ -149,18 +149,12 @@ def _conda_means(means: Means) -> conda.Means:
 
 def _with_conda(lock: Lock, packages: conda.CondaLocked) -> Lock:
     """*lock* with its conda packages."""
-    machine = lock.machine
-    layer = packages.layer
-    lost = any(package.artifact is None for package in layer.packages)
-    lost = lost or (layer.loose is not None and layer.loose.archive is None)
-    findings = [*machine.findings, *packages.findings]
-    machine = msgspec.structs.replace(
-        machine,
-        conda=layer,
-        hermetic=machine.hermetic and not lost,
+    findings = [*lock.machine.findings, *packages.findings]
+    return lock.with_machine(
+        conda=packages.layer,
+        hermetic=lock.machine.hermetic and not packages.layer.lost,
         findings=sorted(findings, key=lambda f: (f.kind, f.place, f.detail)),
     )
-    return msgspec.structs.replace(lock, tool=Tool(envfreeze=machine))
 
 
 def _prove(items: list[Seen], snapshot: Snapshot, means: Means) -> list[Verdict]:
@@ -786,8 +780,7 @@ def _on_local_base(lock: Lock) -> Lock:
         advice="push the image and capture it again, or capture with --pack-base",
     )
     findings = sorted([*machine.findings, finding], key=lambda f: (f.kind, f.place, f.detail))
-    changed = msgspec.structs.replace(machine, hermetic=False, findings=findings)
-    return msgspec.structs.replace(lock, tool=Tool(envfreeze=changed))
+    return lock.with_machine(hermetic=False, findings=findings)
 
 
 def _order(seen: Survey) -> list[str]:

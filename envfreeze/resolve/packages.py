@@ -7,9 +7,9 @@ packed. rpm and apk share :class:`Listing`: their packages are identified by the
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from envfreeze.resolve.rootfs import Root
 
@@ -57,6 +57,30 @@ class Database(Protocol):
     # Each has also, for its own type of package P:
     #   owners(paths: Iterable[str]) -> dict[str, list[P]]    a path nobody brought is left out
     #   closure(packages: Iterable[P]) -> list[P]             and all that they depend on
+
+
+class Keyed(Protocol):
+    """What is known by a key: name and architecture."""
+
+    @property
+    def key(self) -> str: ...
+
+
+_Keyed = TypeVar("_Keyed", bound=Keyed)
+
+
+def closed(
+    packages: Iterable[_Keyed], depends: Callable[[_Keyed], Iterable[_Keyed]]
+) -> list[_Keyed]:
+    """*packages* and all that they depend on, by name."""
+    found: dict[str, _Keyed] = {}
+    queue = list(packages)
+    while queue:
+        package = queue.pop()
+        if package.key not in found:
+            found[package.key] = package
+            queue += depends(package)
+    return [found[key] for key in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +164,7 @@ class Listing:
 
     def closure(self, packages: Iterable[Package]) -> list[Package]:
         """*packages* and everything they depend on, by name."""
-        found: dict[str, Package] = {}
-        queue = list(packages)
-        while queue:
-            package = queue.pop()
-            if package.key not in found:
-                found[package.key] = package
-                queue += self.depends(package)
-        return [found[key] for key in sorted(found)]
+        return closed(packages, self.depends)
 
     def manual(self) -> set[str] | None:
         """Keys of what somebody asked for; None: this database does not know."""

@@ -60,16 +60,20 @@ class Built:
     """Where it was pushed to: only what is equal to the lock is."""
 
 
-def unowned(lock: Lock) -> int:
-    return sum(len(site.files) for site in lock.machine.loose)
-
-
-def conda_packages(lock: Lock) -> int:
-    return len(lock.machine.conda.packages) if lock.machine.conda else 0
-
-
 def distributions(lock: Lock) -> int:
     return len(lock.packages) + len(lock.machine.held)
+
+
+def built(lock: Lock, place: str, found: Verified) -> Built:
+    """What is told of *lock*, built at *place*."""
+    return Built(
+        place=place,
+        packages=distributions(lock),
+        files=sum(len(site.files) for site in lock.machine.loose),
+        conda=len(lock.machine.conda.packages) if lock.machine.conda else 0,
+        difference=found.difference,
+        verified=found,
+    )
 
 
 Confirm = Callable[["SyncPlan"], bool]
@@ -96,7 +100,6 @@ def build_venv(
     :raises EnvfreezeError: it could not be built; *into* is as it was.
     """
     from envfreeze.build import pythons, sync, venv
-    from envfreeze.build.place import remove_tree
 
     lock = load(lock_path)
     check_complete(lock)
@@ -106,29 +109,36 @@ def build_venv(
         return _sync_venv(lock, lock_path, into, options, context, confirm)
     venv.check_place(into)
     python = pythons.matching(lock.machine.interpreter.facts, context.environ, options.python)
-    wanted = [artifact for package in venv.locked(lock) for artifact in package.artifacts]
-    archives = [site.archive for site in lock.machine.loose]
-    archives += [source.archive for source in lock.machine.sources]
-    wanted += [archive for archive in archives if archive is not None]
-    artifacts = fetch(lock, lock_path, wanted, options.offline, context)
+    artifacts = fetch(lock, lock_path, venv.wanted(lock), options.offline, context)
     plan = venv.VenvPlan(lock=lock, artifacts=artifacts, python=python, into=into.absolute())
     result = venv.build(plan, context.progress)
-    target = local.LocalTarget(python=str(result), described=str(into), own=False)
-    path = lock.python_path(venv.source_places(lock, into.absolute()))
+    return _looked_at(lock, lock_path, _Result(into, result, VENV_LAYERS), context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What was made, and is to be looked at."""
+
+    into: Path
+    python: Path
+    layers: tuple[comparing.Layer, ...]
+
+
+def _looked_at(lock: Lock, lock_path: Path, made: _Result, context: Context) -> Built:
+    """Verify what was made in a new directory."""
+    from envfreeze.build.place import remove_tree
+    from envfreeze.build.venv import source_places
+
+    place = made.into.absolute()
+    target = local.LocalTarget(python=str(made.python), described=str(made.into), own=False)
+    path = lock.python_path(source_places(lock, place))
     try:
-        found = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
+        found = verify_local(lock, lock_path, target, _with_path(context, path), made.layers)
     except KeyboardInterrupt:
         # Whole, but not verified: nobody should take it for a finished build.
-        remove_tree(into.absolute())
+        remove_tree(place)
         raise
-    return Built(
-        place=str(into),
-        packages=len(lock.packages),
-        files=unowned(lock),
-        difference=found.difference,
-        verified=found,
-        python_path=path,
-    )
+    return replace(built(lock, str(made.into), found), python_path=path)
 
 
 def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Context) -> Built:
@@ -138,7 +148,6 @@ def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Con
     :raises EnvfreezeError: it could not be built; *into* is as it was.
     """
     from envfreeze.build import conda, venv
-    from envfreeze.build.place import remove_tree
 
     lock = load(lock_path)
     check_complete(lock)
@@ -147,31 +156,12 @@ def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Con
         raise UsageError(f"{lock_path} has no conda packages", hint="Build it with --to venv.")
     conda.check_platform(lock.machine.conda)
     venv.check_place(into)
-    wanted = [artifact for package in venv.locked(lock) for artifact in package.artifacts]
-    archives = [site.archive for site in lock.machine.loose]
-    archives += [source.archive for source in lock.machine.sources]
-    wanted += [archive for archive in archives if archive is not None]
-    wanted += lock.machine.conda.artifacts
+    wanted = [*venv.wanted(lock), *lock.machine.conda.artifacts]
     artifacts = fetch(lock, lock_path, wanted, options.offline, context)
     place = into.absolute()
     plan = conda.CondaPlan(lock=lock, artifacts=artifacts, into=place, scripts=options.post_link)
     python = conda.build(plan, context.progress)
-    path = lock.python_path(venv.source_places(lock, place))
-    target = local.LocalTarget(python=str(python), described=str(into), own=False)
-    try:
-        found = verify_local(lock, lock_path, target, _with_path(context, path), CONDA_LAYERS)
-    except KeyboardInterrupt:
-        remove_tree(place)  # As of a venv.
-        raise
-    return Built(
-        place=str(into),
-        packages=len(lock.packages),
-        files=unowned(lock),
-        difference=found.difference,
-        verified=found,
-        python_path=path,
-        conda=conda_packages(lock),
-    )
+    return _looked_at(lock, lock_path, _Result(into, python, CONDA_LAYERS), context)
 
 
 def check_without_conda(lock: Lock, what: str) -> None:
@@ -227,14 +217,7 @@ def _sync_venv(
         sync.apply(todo, means)
     path = lock.python_path(todo.source_places)
     found = verify_local(lock, lock_path, target, _with_path(context, path), VENV_LAYERS)
-    return Built(
-        place=str(into),
-        packages=len(lock.packages),
-        files=unowned(lock),
-        difference=found.difference,
-        verified=found,
-        python_path=path,
-    )
+    return replace(built(lock, str(into), found), python_path=path)
 
 
 def check_complete(lock: Lock) -> None:
@@ -243,8 +226,7 @@ def check_complete(lock: Lock) -> None:
     if lock.machine.conda is not None:
         lost += [
             f"  conda {package.name} {package.version}: {package.evidence}"
-            for package in lock.machine.conda.packages
-            if package.artifact is None
+            for package in lock.machine.conda.unproved
         ]
         if lock.machine.conda.loose is not None and lock.machine.conda.loose.archive is None:
             lost.append(f"  unowned files of {lock.machine.conda.prefix}")

@@ -346,7 +346,7 @@ def _not_hermetic(lock: Lock) -> NotHermeticError:
     lines = [f"  {u.name} {u.version}: {u.reason}" for u in machine.unproved]
     lines += [f"  {u.name} {u.version}: {u.reason}" for u in machine.system.unproved]
     if machine.conda is not None:
-        lost = [one for one in machine.conda.packages if one.artifact is None]
+        lost = machine.conda.unproved
         lines += [f"  conda {one.name} {one.version}: {one.evidence}" for one in lost]
     if machine.interpreter.origin == "unpacked":
         lines.append("  the interpreter: not packed (--no-pack)")

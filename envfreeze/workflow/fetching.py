@@ -53,10 +53,7 @@ def fetch_interpreter(url: str, lock: Lock, offline: bool, context: Context) -> 
     with context.progress.task("fetch"), context.cache.writing() as blob:
         http.download(url, blob)
     context.cache.write_note(_KIND, key, blob.sha256.encode())
-    found = context.cache.find(blob.sha256)
-    if found is None:
-        raise ArtifactError("the interpreter vanished from the cache while it was used")
-    return found
+    return context.cache.path_of(blob.sha256, "the interpreter")
 
 
 def elsewhere(lock: Lock, asked: Index) -> Elsewhere:

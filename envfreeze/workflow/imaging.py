@@ -24,13 +24,7 @@ from envfreeze.workflow.basing import (
     image_in_engine,
     installed_by,
 )
-from envfreeze.workflow.building import (
-    Built,
-    check_complete,
-    conda_packages,
-    distributions,
-    unowned,
-)
+from envfreeze.workflow.building import Built, built, check_complete, distributions
 from envfreeze.workflow.comparing import verify_image
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.fetching import fetch, fetch_interpreter
@@ -68,6 +62,16 @@ def _standing(lock: Lock, base: str) -> Lock:
     return off_base(lock)
 
 
+def _asked(lock_path: Path, options: ImageOptions, context: Context) -> tuple[Lock, ImageOptions]:
+    """The lock as *options* want it built, and what is left of them.
+
+    :raises LockError: it names what it does not hold.
+    """
+    lock, options = _placed_at(installed_by(load(lock_path), options), options, context)
+    check_complete(lock)
+    return lock, options
+
+
 def _placed_at(lock: Lock, options: ImageOptions, context: Context) -> tuple[Lock, ImageOptions]:
     """*lock*, its environment where *options* want it; without that wish where it is there anyway.
     The moved lock is what is placed, and what the image is compared with."""
@@ -87,9 +91,7 @@ def _judged(lock: Lock, options: ImageOptions) -> Lock:
     if options.interpreter in {None, lock.machine.interpreter.origin}:
         return lock
     layer = msgspec.structs.replace(lock.machine.interpreter, origin="packed")
-    machine = msgspec.structs.replace(lock.machine, interpreter=layer)
-    tool = msgspec.structs.replace(lock.tool, envfreeze=machine)
-    return msgspec.structs.replace(lock, tool=tool)
+    return lock.with_machine(interpreter=layer)
 
 
 def _interpreted(lock: Lock, options: ImageOptions, context: Context) -> Chosen:
@@ -123,9 +125,7 @@ def render_docker(lock_path: Path, options: ImageOptions, context: Context) -> P
 
     from envfreeze.build import docker
 
-    lock = installed_by(load(lock_path), options)
-    lock, options = _placed_at(lock, options, context)
-    check_complete(lock)
+    lock, options = _asked(lock_path, options, context)
     into = options.render_only
     if into is None:
         raise UsageError("nowhere to render to", hint="--render-only DIR")
@@ -162,9 +162,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
 
     if options.push:
         destination(options.tag)
-    lock = installed_by(load(lock_path), options)
-    lock, options = _placed_at(lock, options, context)
-    check_complete(lock)
+    lock, options = _asked(lock_path, options, context)
     chosen = docker_options(lock, lock_path, options, context)
     engine = connect()
     if chosen.base != BOOTSTRAP:
@@ -186,15 +184,7 @@ def build_docker(lock_path: Path, options: ImageOptions, context: Context) -> Bu
     pushed = None
     if options.push and found.difference.equal:
         pushed = push_image(lock_path, lock, engine, chosen.tag, context)
-    return Built(
-        pushed=pushed,
-        place=chosen.tag,
-        packages=distributions(lock),
-        conda=conda_packages(lock),
-        files=unowned(lock),
-        difference=found.difference,
-        verified=found,
-    )
+    return replace(built(lock, chosen.tag, found), pushed=pushed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,9 +330,7 @@ def build_oci(lock_path: Path, options: ImageOptions, context: Context) -> Archi
         raise UsageError("--to oci needs --into FILE", hint="For example: --into image.tar")
     if options.into is not None and options.into.is_dir():
         raise UsageError(f"{options.into} is a directory", hint="Name a file to write.")
-    lock = installed_by(load(lock_path), options)
-    lock, options = _placed_at(lock, options, context)
-    check_complete(lock)
+    lock, options = _asked(lock_path, options, context)
     tag = check_tag(options.tag or f"envfreeze:{lock.machine.id[:12]}")
     base = _base(lock, options, context)
     wanted = _interpreted(_standing(lock, base), options, context)
@@ -387,14 +375,7 @@ def _run_archive(lock: Lock, lock_path: Path, options: ImageOptions, context: Co
             engine.load(Path(str(options.into)))
         judged = _judged(lock, options)
         found = verify_image(judged, lock_path, engine, tag, context, ours=True)
-    return Built(
-        place=tag,
-        packages=distributions(lock),
-        conda=conda_packages(lock),
-        files=unowned(lock),
-        difference=found.difference,
-        verified=found,
-    )
+    return built(lock, tag, found)
 
 
 def _steps(context: Context) -> Callable[[str], None]:

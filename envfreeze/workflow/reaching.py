@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envfreeze.errors import EngineError, TargetError
+from envfreeze.model.artifact import is_below
 from envfreeze.model.lock import BaseImage
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import disk_errors
@@ -279,16 +280,12 @@ def _mounted(snapshot: Snapshot, mounts: tuple[str, ...]) -> list[str]:
     found = set()
     for mount in mounts:
         for path in needed - {"/"}:
-            if _is_below(path, mount):
+            if is_below(path, mount):
                 found.add(path)
-            elif _is_below(mount, path):
+            elif is_below(mount, path):
                 found.add(mount)
     # Once each, from the outside in.
-    return sorted(p for p in found if not any(_is_below(p, q) and p != q for q in found))
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return f"{path.rstrip('/')}/".startswith(f"{directory.rstrip('/')}/")
+    return sorted(p for p in found if not any(is_below(p, q) and p != q for q in found))
 
 
 # --- unpacked roots --------------------------------------------------------------------------
