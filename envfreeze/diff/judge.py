@@ -19,8 +19,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from envfreeze.data import settings
 from envfreeze.diff import steps
 from envfreeze.diff.compare import Change, Difference, Kind, Layer
+from envfreeze.diff.lines import line
 from envfreeze.diff.steps import Step
-from envfreeze.errors import printable
 from envfreeze.model import toml
 from envfreeze.model.words import plural
 
@@ -32,7 +32,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 WORDS: dict[Level, str] = {
     "changes": "changes results",
     "may-change": "may change results",
-    "unknown": "unknown",
+    "unknown": "of unknown effect",
     "harmless": "does not change results",
 }
 
@@ -91,7 +91,17 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def worst(self) -> Level | None:
         """None: nothing differs."""
-        return self.judged[0].level if self.judged else None
+        return next((one.level for one in self.judged if one.change.kind != "unknown"), None)
+
+    def reaches(self, level: Level) -> bool:
+        """Whether anything that differs, the machine below included, is as bad as *level*."""
+        worst = self.worst
+        return worst is not None and LEVELS.index(worst) <= LEVELS.index(level)
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the environments differ by nothing but what is known to be harmless."""
+        return not any(one.change.counts and one.level != "harmless" for one in self.judged)
 
 
 class RulesError(ValueError):
@@ -170,6 +180,11 @@ def _our_matchers() -> tuple[_Matcher, ...]:
 
 def _judged(change: Change, matchers: Sequence[_Matcher]) -> tuple[Judged, int]:
     """With the place of its rule, which is how much it explains."""
+    if change.kind == "unknown":
+        reason = "known on one side only, so that nothing can be said"
+        return Judged(change=change, level="unknown", reason=reason, source="", rule=""), len(
+            matchers
+        )
     step = steps.step_of(change)
     name = _name(change)
     for place, matcher in enumerate(matchers):
@@ -256,8 +271,8 @@ def _specifiers(text: str | None) -> SpecifierSet | None:
 
 
 _BEGINS: dict[Level, str] = {
-    "changes": "Results differ",
-    "may-change": "Results may differ",
+    "changes": "Changes results",
+    "may-change": "May change results",
     "unknown": "Nothing known to change results, but no rule knows",
     "harmless": "Nothing that changes results",
 }
@@ -265,6 +280,7 @@ _BEGINS: dict[Level, str] = {
 
 def _verdict(judged: Sequence[Judged]) -> str:
     """One sentence: the worst change, why, and how many more there are."""
+    judged = [one for one in judged if one.change.kind != "unknown"]
     if not judged:
         return "Nothing differs."
     first = judged[0]
@@ -291,12 +307,22 @@ _MORE: dict[Level, str] = {
 }
 
 
-def told(change: Change) -> str:
-    """A change in a few words: ``numpy 1.26.4 -> 2.0.2``."""
-    name = printable(change.name)
+def _called(change: Change) -> str:
+    """What a sentence calls it, where its layer is not told beside it."""
+    name = line(change.name)
+    if change.layer == "interpreter":
+        return "Python" if name == "version" else f"Python's {name}"
+    if change.layer == "accelerator" and name.startswith("driver."):
+        return "NVIDIA driver" if name == "driver.version" else f"NVIDIA driver's {name[7:]}"
     for head in ("variables.", "switches."):
         name = name.removeprefix(head)
-    before, after = (printable(word or "") for word in (change.before, change.after))
+    return name
+
+
+def told(change: Change) -> str:
+    """A change in a few words: ``numpy 1.26.4 -> 2.0.2``."""
+    name = _called(change)
+    before, after = (line(word or "") for word in (change.before, change.after))
     if change.kind == "added":
         return f"{name} {after} only on the right" if after else f"{name} only on the right"
     if change.kind == "removed":

@@ -250,7 +250,7 @@ def test_the_worst_comes_first_and_opens_the_verdict() -> None:
     assert [one.change.name for one in found.judged] == ["numpy", "scipy", "x:all", "pip"]
     assert found.worst == "changes"
     assert found.verdict == (
-        "Results differ: numpy 1.26.4 -> 2.0.2 (its rules of type promotion changed in 2.0: "
+        "Changes results: numpy 1.26.4 -> 2.0.2 (its rules of type promotion changed in 2.0: "
         "float32 with a Python float stays float32); 1 more may, 1 more are of unknown effect."
     )
 
@@ -264,7 +264,9 @@ def test_a_variable_explains_more_than_versions_do() -> None:
             ),
         )
     )
-    assert found.verdict.startswith("Results differ: OPENBLAS_CORETYPE Haswell only on the right (")
+    assert found.verdict.startswith(
+        "Changes results: OPENBLAS_CORETYPE Haswell only on the right ("
+    )
 
 
 @pytest.mark.parametrize(
