@@ -23,6 +23,7 @@ TARGET = 0.5
 
 def write(path: Path, step: int) -> None:
     """A lock in which every second version is of *step*."""
+    from envfreeze.model.identity import environment_id, lock_layers
     from envfreeze.model.lock import Artifact, Package, PackageFacts, PackageTool, dumps
     from tests.support import locks
 
@@ -53,7 +54,8 @@ def write(path: Path, step: int) -> None:
         packages=packages,
         tool=lock.tool,
     )
-    path.write_text(dumps(lock), "utf-8")
+    layers = lock_layers(lock)
+    path.write_text(dumps(lock.with_machine(layers=layers, id=environment_id(layers))), "utf-8")
 
 
 def main() -> int:
