@@ -18,7 +18,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envfreeze.data import settings
 from envfreeze.diff import steps
-from envfreeze.diff.compare import Change, Difference, Kind, Layer
+from envfreeze.diff.compare import LAYERS, Change, Difference, Kind, Layer
 from envfreeze.diff.lines import line
 from envfreeze.diff.steps import Step
 from envfreeze.model import toml
@@ -162,15 +162,22 @@ def judge(difference: Difference, own: Sequence[Rule] = ()) -> Judgement:
 
     :param own: the user's rules, which come before ours.
     """
-    matchers = _matchers(own)
-    found = [_judged(change, matchers) for change in difference.changes]
+    mine = tuple(map(_Matcher, own))
+    by_layer = {layer: _of_layer(mine, layer) for layer in LAYERS}
+    found = [_judged(change, by_layer[change.layer]) for change in difference.changes]
     ranked = sorted(found, key=lambda one: (LEVELS.index(one[0].level), one[1]))
     judged = [one for one, _ in ranked]
     return Judgement(difference=difference, judged=judged, verdict=_verdict(judged))
 
 
-def _matchers(own: Sequence[Rule]) -> list[_Matcher]:
-    return [*map(_Matcher, own), *_our_matchers()]
+_LAST = 1 << 30
+_Ranked = list[tuple[int, "_Matcher"]]
+"""Matchers with their place in the table."""
+
+
+def _of_layer(own: Sequence[_Matcher], layer: Layer) -> _Ranked:
+    rows = enumerate([*own, *_our_matchers()])
+    return [row for row in rows if layer in (row[1].rule.layers or LAYERS)]
 
 
 @functools.cache
@@ -178,7 +185,7 @@ def _our_matchers() -> tuple[_Matcher, ...]:
     return tuple(map(_Matcher, ours()))
 
 
-def _judged(change: Change, matchers: Sequence[_Matcher]) -> tuple[Judged, int]:
+def _judged(change: Change, matchers: _Ranked) -> tuple[Judged, int]:
     """With the place of its rule, which is how much it explains."""
     if change.kind == "unknown":
         reason = "known on one side only, so that nothing can be said"
@@ -187,7 +194,7 @@ def _judged(change: Change, matchers: Sequence[_Matcher]) -> tuple[Judged, int]:
         )
     step = steps.step_of(change)
     name = _name(change)
-    for place, matcher in enumerate(matchers):
+    for place, matcher in matchers:
         if matcher.fits(change, name, step):
             rule = matcher.rule
             found = Judged(
@@ -201,7 +208,7 @@ def _judged(change: Change, matchers: Sequence[_Matcher]) -> tuple[Judged, int]:
             return found, place
     reason = "no rule tells what it does to results"
     blank = Judged(change=change, level="unknown", reason=reason, source="", rule="", step=step)
-    return blank, len(matchers)
+    return blank, _LAST
 
 
 def _name(change: Change) -> str:
@@ -226,8 +233,6 @@ class _Matcher:
     def fits(self, change: Change, name: str, step: Step | None) -> bool:
         rule = self.rule
         if rule.names and name not in self._exact and not (self._globs and self._globs(name)):
-            return False
-        if rule.layers and change.layer not in rule.layers:
             return False
         if rule.kinds and change.kind not in rule.kinds:
             return False

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tomllib
-
 from envfreeze.diff import judge
 from envfreeze.diff.compare import Difference
 from envfreeze.errors import UsageError
+from envfreeze.model import toml
 from envfreeze.store import disk_errors, write_atomic
 
 PROJECT = "pyproject.toml"
@@ -40,7 +39,7 @@ def read(path: Path) -> list[judge.Rule]:
     try:
         with path.open("rb") as file:
             text = file.read(_LIMIT).decode("utf-8")
-        rows = tomllib.loads(text).get("tool", {}).get("envfreeze", {}).get("rules", [])
+        rows = toml.load(text).get("tool", {}).get("envfreeze", {}).get("rules", [])
     except (OSError, ValueError, AttributeError, RecursionError):
         return []  # Whoever else reads it says what is wrong with it: here are no rules of ours.
     try:
