@@ -216,13 +216,16 @@ def _name(change: Change) -> str:
     return name.rpartition(":")[0] or name if change.layer == "system" else name
 
 
+_MAGIC = re.compile(r"[*?\[]")
+
+
 class _Matcher:
     """A rule, ready to be held against thousands of changes."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         names = [name.casefold() for name in rule.names]
-        self._exact = frozenset(name for name in names if not re.search(r"[*?\[]", name))
+        self._exact = frozenset(name for name in names if not _MAGIC.search(name))
         self._globs = _globs(name for name in names if name not in self._exact)
         self._files = _globs(rule.files)
         self._values = re.compile(rule.values, re.IGNORECASE) if rule.values else None
@@ -267,8 +270,13 @@ class _Matcher:
 
 def _globs(patterns: Iterable[str]) -> Callable[[str], object] | None:
     """Whether a text fits one of *patterns*; None: there are none."""
-    found = [fnmatch.translate(pattern) for pattern in patterns]
-    return re.compile("|".join(found)).match if found else None
+    given = list(patterns)
+    heads = tuple(one[:-1] for one in given if one[-1:] == "*" and not _MAGIC.search(one[:-1]))
+    rest = [one for one in given if one[-1:] != "*" or _MAGIC.search(one[:-1])]
+    others = re.compile("|".join(map(fnmatch.translate, rest))).match if rest else None
+    if others is None:
+        return (lambda text: text.startswith(heads)) if heads else None
+    return lambda text: text.startswith(heads) or others(text)
 
 
 def _specifiers(text: str | None) -> SpecifierSet | None:
