@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from envfreeze.data import templates
+from envfreeze.data.templates import template_text
 from envfreeze.errors import UsageError
-from envfreeze.render import templates
-from envfreeze.render.templates import template_text
 
 
 def test_found_in_this_installation() -> None:
