@@ -35,11 +35,12 @@
   let waiting = 0;
   form.addEventListener("input", (event) => {
     clearTimeout(waiting);
-    waiting = setTimeout(show, event.target.type === "search" ? 120 : 0);
+    if (event.target.type === "search") waiting = setTimeout(show, 120);
+    else show();
   });
   form.addEventListener("reset", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(show, 0);
+    waiting = setTimeout(show, 0);  // Only then is it reset.
   });
   form.addEventListener("submit", (event) => event.preventDefault());
 
