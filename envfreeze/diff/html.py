@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,25 +18,18 @@ import msgspec
 from envfreeze.data.templates import template_text
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
 from envfreeze.diff.report import line
-from envfreeze.diff.summary import WORDS as LAYER_WORDS
 from envfreeze.diff.summary import LayerSummary, Side, Summary
+from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
 from envfreeze.errors import printable
 from envfreeze.model.words import plural, size
 
 if TYPE_CHECKING:
     import jinja2
 
+_PAGE = re.compile(r"https://[\w./?&=#%~+:@!,;()-]+", re.ASCII)
+
 FILES = 200
 """Files of one change before the rest is counted."""
-
-KINDS = {
-    "added": "only after",
-    "removed": "only before",
-    "changed": "changed",
-    "content": "same version, other content",
-    "proof": "same bytes, proved another way",
-    "unknown": "known on one side only",
-}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +46,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     facts: list[tuple[str, str]]
     """What else is known, each with what it is."""
+    source: str
+    link: bool
+    """Whether the source is a page."""
     note: str
     files: list[str]
     more_files: int
@@ -130,21 +127,22 @@ def _digest(text: str) -> str:
 def _row(one: Judged) -> Row:
     change = one.change
     facts = [
-        ("What", KINDS[change.kind]),
+        ("What", KIND_WORDS[change.kind]),
         ("Step", one.step or ""),
         ("Rule", one.rule or "none fits"),
-        ("Source", one.source),
     ]
     return Row(
         level=one.level,
         layer=change.layer,
         title=LAYER_WORDS[change.layer],
         name=line(change.name),
-        kind=KINDS[change.kind],
+        kind=KIND_WORDS[change.kind],
         before=line(change.before or ""),
         after=line(change.after or ""),
         reason=line(one.reason),
         facts=[(title, line(word)) for title, word in facts if word],
+        source=line(one.source),
+        link=_PAGE.fullmatch(one.source) is not None,
         note=printable(change.note or ""),
         files=[line(path) for path in change.files[:FILES]],
         more_files=max(0, len(change.files) - FILES),

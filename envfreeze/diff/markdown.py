@@ -12,7 +12,7 @@ from collections import Counter
 
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
 from envfreeze.diff.report import line
-from envfreeze.diff.summary import WORDS as LAYER_WORDS
+from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
 
 SHOWN = 40
 """Changes of one level before the rest is counted."""
@@ -79,6 +79,8 @@ def _left_out(count: int) -> str:
 def _row(one: Judged) -> str:
     change = one.change
     before, after = (code(side) if side else "" for side in (change.before, change.after))
+    if change.kind in {"content", "proof", "unknown"}:  # Both versions do not tell what differs.
+        after = f"{after} {KIND_WORDS[change.kind]}".strip()
     why = prose(one.reason) + (f" {prose(change.note)}" if change.note else "")
     layer = LAYER_WORDS[change.layer]
     return f"| {layer} | {code(change.name)} | {before} | {after} | {why} |\n"

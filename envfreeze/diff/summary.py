@@ -10,21 +10,6 @@ import msgspec
 from envfreeze.diff.compare import LAYERS, Change, Difference, Layer
 from envfreeze.diff.view import View
 
-WORDS: dict[Layer, str] = {
-    "interpreter": "Interpreter",
-    "packages": "Packages",
-    "shadowed": "Shadowed packages",
-    "files": "Loose files",
-    "sources": "Source trees",
-    "conda": "Conda",
-    "system": "System",
-    "environment": "Variables",
-    "platform": "Platform",
-    "accelerator": "Accelerators",
-    "numerics": "Numerics",
-}
-"""Each layer in a word or two, for a column and a filter."""
-
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One environment's part of a layer."""

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from envfreeze.diff.compare import LAYERS, Difference, compare
 from envfreeze.diff.html import FILES, as_html
@@ -72,7 +73,7 @@ def test_nothing_is_fetched_and_nothing_is_inline() -> None:
         assert tag not in {"link", "img", "iframe", "object", "base", "image", "use", "font"}
         assert not {name for name in attributes if name.startswith("on") or name == "style"}
         assert not {"src", "srcset", "data", "action"} & set(attributes)
-        assert str(attributes.get("href", "#")).startswith("#")
+        assert re.match("#|https://docs.example/", str(attributes.get("href", "#")))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -100,6 +101,21 @@ def test_every_change_is_a_row_worst_first_with_all_that_is_known() -> None:
         assert known in first
     assert "<pre>built twice\nby hand</pre>" in first
     assert "<li><bdi>x</bdi></li>" in first
+
+
+@pytest.mark.parametrize("source", ["javascript:alert(1)", "https://x.example/\u202e", "measured"])
+def test_a_source_that_is_no_page_is_no_link(source: str) -> None:
+    plain = judged(many(1))
+    told = replace(plain, judged=[replace(one, source=source) for one in plain.judged])
+    assert len(Page(as_html(plain)).all("a")) == 2
+    assert len(Page(as_html(told)).all("a")) == 1
+
+
+def test_the_same_version_twice_is_explained() -> None:
+    one = change(kind="content", before="1", after="1")
+    assert "<small>other content</small>" in as_html(
+        judged(Difference(before="a", after="b", changes=[one]))
+    )
 
 
 def test_files_past_a_number_are_counted() -> None:

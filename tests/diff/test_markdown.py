@@ -117,6 +117,12 @@ def test_the_verdict_then_what_is_worst_and_the_harmless_folded() -> None:
     assert text.index("</summary>") < text.index("`name-2`") < text.index("</details>")
 
 
+def test_the_same_version_twice_is_explained() -> None:
+    one = change(kind="content", before="1", after="1")
+    text = as_markdown(judged(Difference(before="a", after="b", changes=[one])))
+    assert "| `numpy` | `1` | `1` other content |" in text
+
+
 def test_equal_environments_are_one_sentence() -> None:
     nothing = judged(Difference(before="a", after="b", changes=[]), verdict="They are equal.")
     assert as_markdown(nothing) == "### They are equal\\.\n\n`a` → `b`\n"
