@@ -17,6 +17,7 @@ from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
     from envfreeze.diff.compare import Difference
+    from envfreeze.diff.deep import FileDifference
     from envfreeze.workflow import Built, Context, ImageOptions, Verified
 
 app = typer.Typer(
@@ -498,14 +499,23 @@ def verify(
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + TARGET)],
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="File by file, from what is at hand: lines of texts, symbols of libraries.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """What differs between two locks or environments. Exit 0: nothing; 1: something."""
     from envfreeze import workflow
 
-    difference = workflow.diff(before, after, _context(quiet))
-    _difference(difference, json, quiet, "")
+    if files:
+        difference, deep = workflow.diff_files(before, after, _context(quiet))
+        _difference(difference, json, quiet, "", deep)
+    _difference(workflow.diff(before, after, _context(quiet)), json, quiet, "")
 
 
 @_command
@@ -659,14 +669,24 @@ def templates(
         typer.echo(into / name)
 
 
-def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:
+def _difference(
+    difference: Difference,
+    json: bool,
+    quiet: bool,
+    word: str,
+    files: list[FileDifference] | None = None,
+) -> None:
     from envfreeze.diff import report
 
     if json:
-        typer.echo(report.as_json(difference), nl=False)
+        typer.echo(report.as_json(difference, files), nl=False)
     elif not quiet:
         text = report.as_text(difference)
         typer.echo(f"{word}: {text}" if word and difference.equal else text, nl=False)
+        if files:
+            from envfreeze.diff import deep
+
+            typer.echo(deep.as_text(files), nl=False)
     raise typer.Exit(Exit.OK if difference.equal else Exit.NO)
 
 

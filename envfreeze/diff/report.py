@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference
@@ -38,6 +40,7 @@ class JsonReport(msgspec.Struct, kw_only=True):
     before: str
     after: str
     changes: list[Change]
+    files: list[msgspec.Struct] | msgspec.UnsetType = msgspec.UNSET
 
 
 def line(text: str) -> str:
@@ -50,13 +53,15 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def as_json(difference: Difference) -> bytes:
+def as_json(difference: Difference, files: Sequence[msgspec.Struct] | None = None) -> bytes:
+    """:param files: of ``--files``, each file that differs (:mod:`envfreeze.diff.deep`)."""
     report = JsonReport(
         schema=1,
         equal=difference.equal,
         before=_utf8(difference.before),
         after=_utf8(difference.after),
         changes=difference.changes,
+        files=msgspec.UNSET if files is None else list(files),
     )
     return printed.as_json(report)
 

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         cache_verify,
     )
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
-    from envfreeze.workflow.comparing import Verified, diff, verified, verify, write_report
+    from envfreeze.workflow.comparing import (
+        Verified,
+        diff,
+        diff_files,
+        verified,
+        verify,
+        write_report,
+    )
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
@@ -39,7 +46,7 @@ _ROOMS = {
     "imaging": ("Archived", "build_docker", "build_oci", "render_docker"),
     "caching": ("CacheVerified", "Prunable", "Pruned", "cache_prune", "cache_verify"),
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
-    "comparing": ("Verified", "diff", "verified", "verify", "write_report"),
+    "comparing": ("Verified", "diff", "diff_files", "verified", "verify", "write_report"),
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),
@@ -77,6 +84,7 @@ __all__ = [
     "capture",
     "choose_base",
     "diff",
+    "diff_files",
     "doctor",
     "export",
     "load",

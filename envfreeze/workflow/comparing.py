@@ -12,7 +12,7 @@ import msgspec
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import verdict, view
-from envfreeze.errors import EngineError, LockError, TargetError
+from envfreeze.errors import EngineError, LockError, TargetError, UsageError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
@@ -26,6 +26,8 @@ from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
+    from envfreeze.diff.deep import FileDifference
+    from envfreeze.workflow.deepening import Holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,8 @@ class _Side:
 
     view: view.View
     files: Callable[[str], Mapping[str, str] | None]
+    holder: Callable[[], Holder] | None = None
+    """What has the bytes of its files; None: they are out of reach."""
 
 
 def _lock_side(lock: Lock, title: str, context: Context) -> _Side:
@@ -168,6 +172,47 @@ def diff(before: str, after: str, context: Context) -> comparing.Difference:
     return _compare(_side(before, context), _side(after, context))
 
 
+def diff_files(
+    before: str, after: str, context: Context
+) -> tuple[comparing.Difference, list[FileDifference]]:
+    """The same, and what differs in each file whose bytes are at hand.
+
+    :raises UsageError: the files of a side are out of reach.
+    """
+    from envfreeze.workflow import deepening
+
+    one, two = _side(before, context), _side(after, context)
+    held = _holder(one, before), _holder(two, after)
+    difference = _compare(one, two)
+    with context.progress.task("files"):
+        return difference, deepening.deepen(difference, held[0](), held[1]())
+
+
+def _holder(side: _Side, text: str) -> Callable[[], Holder]:
+    if side.holder is None:
+        raise UsageError(
+            f"--files cannot read the files of {text}",
+            hint="It takes locks and environments of this machine: capture that one, and compare"
+            " its lock.",
+        )
+    return side.holder
+
+
+def _with_holder(side: _Side, holder: Callable[[], Holder]) -> _Side:
+    return _Side(view=side.view, files=side.files, holder=holder)
+
+
+def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
+    """A lock, with the bytes that lie beside *path* and in the cache."""
+
+    def holder() -> Holder:
+        from envfreeze.workflow.deepening import Locked
+
+        return Locked(lock, path, context.cache)
+
+    return _with_holder(_lock_side(lock, title, context), holder)
+
+
 def _side(text: str, context: Context) -> _Side:
     if is_inside(text):
         with reached(text, context, host=True) as found:
@@ -176,7 +221,7 @@ def _side(text: str, context: Context) -> _Side:
         return _observed(local.find(text, context.environ), text, context)
     path = Path(text)
     if _is_lock(path):
-        return _lock_side(load(path), text, context)
+        return _kept_side(load(path), path, text, context)
     if not path.exists() and path.suffix in {".lock", ".toml"}:
         raise LockError(f"{text}: no such file")
     try:
@@ -190,7 +235,14 @@ def _side(text: str, context: Context) -> _Side:
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
-    return _live_side(_described(local.seen(target, observation)), title)
+    snapshot = _described(local.seen(target, observation))
+
+    def holder() -> Holder:
+        from envfreeze.workflow.deepening import Live
+
+        return Live(snapshot)
+
+    return _with_holder(_live_side(snapshot, title), holder)
 
 
 def _described(snapshot: Snapshot) -> Snapshot:
