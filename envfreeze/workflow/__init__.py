@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
+    from envfreeze.workflow.gitdriver import Shown, check, compared, setup, text
     from envfreeze.workflow.imaging import Archived, build_docker, build_oci, render_docker
     from envfreeze.workflow.pushing import Pulled, Pushed, pull
+    from envfreeze.workflow.revisions import sides
     from envfreeze.workflow.templating import templates
 
 _ROOMS = {
@@ -50,6 +52,8 @@ _ROOMS = {
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),
+    "gitdriver": ("Shown", "check", "compared", "setup", "text"),
+    "revisions": ("sides",),
     "templating": ("templates",),
     "pushing": ("Pulled", "Pushed", "pull"),
 }
@@ -74,6 +78,7 @@ __all__ = [
     "Pruned",
     "Pulled",
     "Pushed",
+    "Shown",
     "Verified",
     "build_conda",
     "build_docker",
@@ -82,7 +87,9 @@ __all__ = [
     "cache_prune",
     "cache_verify",
     "capture",
+    "check",
     "choose_base",
+    "compared",
     "diff",
     "diff_files",
     "doctor",
@@ -90,7 +97,10 @@ __all__ = [
     "load",
     "pull",
     "render_docker",
+    "setup",
+    "sides",
     "templates",
+    "text",
     "verified",
     "verify",
     "write_report",

@@ -21,7 +21,8 @@ from envfreeze.store import disk_errors, hash_file, write_atomic
 from envfreeze.targets import inside, local
 from envfreeze.targets.inside import is_inside
 from envfreeze.targets.process import PREFIX
-from envfreeze.workflow.context import ROOT, Context, load
+from envfreeze.workflow import revisions
+from envfreeze.workflow.context import ROOT, Context, load, loaded
 from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
@@ -198,6 +199,12 @@ def _holder(side: _Side, text: str) -> Callable[[], Holder]:
     return side.holder
 
 
+def diff_locks(before: Path, after: Path, context: Context) -> comparing.Difference:
+    """Compare two files that must be locks, whatever they are called."""
+    one, two = (_lock_side(load(path), str(path), context) for path in (before, after))
+    return _compare(one, two)
+
+
 def _with_holder(side: _Side, holder: Callable[[], Holder]) -> _Side:
     return _Side(view=side.view, files=side.files, holder=holder)
 
@@ -219,6 +226,11 @@ def _side(text: str, context: Context) -> _Side:
             return _live_side(_described(found.snapshot), text)
     if text.startswith(PREFIX):
         return _observed(local.find(text, context.environ), text, context)
+    if text.startswith(revisions.PREFIX):
+        data, path = revisions.read(text)
+        title = text.removeprefix(revisions.PREFIX)
+        # What a lock packs is called by its digest: the store of today may have it still.
+        return _kept_side(loaded(data, title), path, title, context)
     path = Path(text)
     if _is_lock(path):
         return _kept_side(load(path), path, text, context)
