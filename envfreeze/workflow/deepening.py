@@ -25,14 +25,13 @@ from envfreeze.build.patches import Patches
 from envfreeze.diff import below
 from envfreeze.diff.compare import Change, Difference
 from envfreeze.diff.deep import Content, FileDifference, Library, Place, Readers, compare
-from envfreeze.diff.report import line
 from envfreeze.errors import EnvfreezeError
-from envfreeze.model.artifact import Artifact, is_below, is_inside
+from envfreeze.model.artifact import SHA256, Artifact, is_below, is_inside
 from envfreeze.model.identity import INSTALLER_FILES, is_bytecode, owned_rows
 from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package
 from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, survey
-from envfreeze.resolve import elf, pack, patches, sources, tars, zips
+from envfreeze.resolve import elf, pack, patches, sources, tars, trees, zips
 from envfreeze.resolve.zipremote import BadZip
 from envfreeze.store import Cache, open_artifact
 
@@ -327,7 +326,26 @@ class Locked:
         package = self._packages(change.layer).get(change.name)
         if package is None:
             raise NotHereError(f"{change.name} is not kept by the lock: no bytes of it are here")
-        return _wheel(package, self._file(package.artifact), self._patch(package))
+        try:
+            return _wheel(package, self._file(package.artifact), self._patch(package))
+        except NotHereError as error:
+            return self._remembered(package, error)
+
+    def _remembered(self, package: Package, error: NotHereError) -> Listing:
+        """The files of a package that was seen here, without their bytes.
+
+        :raises NotHereError: it was not seen here.
+        """
+        known = trees.recall(package.facts.tree, self.cache)
+        if known is None:
+            raise error
+        found = {}
+        for path, described in known.items():
+            word = described.partition(" ")[0]
+            if SHA256.fullmatch(word):  # Of a script that the installer made, only the mode.
+                key = _key(*_split(path), package.facts.info)
+                found[key] = Entry(word, _kept(Content(word=word, problem=str(error))))
+        return found
 
     def _packages(self, layer: str) -> Mapping[str, Package]:
         if layer != "shadowed":
@@ -414,8 +432,8 @@ class Locked:
 def _wheel(package: Package, wheel: Path, patch: Path | None) -> Listing:
     """The files of a package as they are placed: its wheel's, and what was edited in them."""
     try:
-        with zips.open_zip(wheel) as archive:
-            found = _members(package, wheel, archive)
+        archive = zips.open_zip(wheel)  # Closed when nothing of the listing is left.
+        found = _members(package, archive)
         with Patches(package.facts.edits, patch) as edits:
             _lay(package, edits, found)
     except (EnvfreezeError, BadZip, OSError, *zips.DAMAGE) as error:
@@ -423,7 +441,7 @@ def _wheel(package: Package, wheel: Path, patch: Path | None) -> Listing:
     return found
 
 
-def _members(package: Package, wheel: Path, archive: zipfile.ZipFile) -> dict[str, Entry]:
+def _members(package: Package, archive: zipfile.ZipFile) -> dict[str, Entry]:
     info = next(
         (n.partition("/")[0] for n in archive.namelist() if n.endswith(".dist-info/RECORD")), ""
     )
@@ -435,7 +453,7 @@ def _members(package: Package, wheel: Path, archive: zipfile.ZipFile) -> dict[st
             continue
         word = claims.get(member.filename) or _hash(archive, member)
         key = _key(*place, info)
-        found[key] = Entry(word, _member_reader(wheel, member.filename, word, member.file_size))
+        found[key] = Entry(word, _member_reader(archive, member, word))
     return {key: entry for key, entry in found.items() if key not in package.facts.yields}
 
 
@@ -477,16 +495,19 @@ def _hash(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
     return digest.hexdigest()
 
 
-def _member_reader(wheel: Path, name: str, word: str, size: int) -> Callable[[], Content]:
+def _member_reader(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, word: str
+) -> Callable[[], Content]:
+    name, size = member.filename, member.file_size
+
     def read() -> Content:
         if size > LIMIT:
             return Content(word=word, size=size, problem=f"{size} bytes: too large to compare")
         try:
-            with zips.open_zip(wheel) as archive:
-                data = zips.read(archive, name, LIMIT)
-        except (BadZip, OSError) as error:
-            return Content(word=word, problem=f"{line(name)} cannot be read: {error}")
-        return _checked(word, data, f"{line(name)} of the wheel")
+            data = zips.read(archive, name, LIMIT)
+        except BadZip as error:
+            return Content(word=word, problem=f"it cannot be read: {error}")
+        return _checked(word, data, f"{name} of the wheel")
 
     return read
 
@@ -501,7 +522,7 @@ def _lay(package: Package, edits: Patches, found: dict[str, Entry]) -> None:
             continue
         original = entry.read() if entry is not None else Content(word="")
         if original.problem is not None:
-            raise NotHereError(f"{line(edit.path)}: {original.problem}")
+            raise NotHereError(f"{edit.path}: {original.problem}")
         stream = edits.patched(edit.path, io.BytesIO(original.data or b""))
         if stream is None:
             found.pop(key, None)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
+from ruamel.yaml import YAML
 from typer.main import get_command
 
 from envfreeze.cli import main
@@ -313,6 +313,13 @@ def test_setup_overwrites_no_setting(repository: Repository, said: Callable[...,
     assert "git config --local --unset-all" in said("git", "setup", code=Exit.USAGE)
 
 
+def test_setup_writes_through_no_link(repository: Repository, said: Callable[..., str]) -> None:
+    other = repository.place.parent / "elsewhere"
+    (repository.place / ".gitattributes").symlink_to(other)
+    assert "is a link" in said("git", "setup", code=Exit.USAGE)
+    assert not other.exists()
+
+
 # --- hooks and the action --------------------------------------------------------------------
 
 
@@ -325,6 +332,10 @@ def test_check_tells_what_a_hook_must_know(
     assert "no.lock is not hermetic" in said("git", "check", "env.lock", "no.lock", code=code)
     (repository.place / "bad.lock").write_text("<<<<<<<\n")
     assert "bad.lock" in said("git", "check", "bad.lock", code=Exit.BAD_LOCK)
+
+
+def loaded(name: str) -> Any:
+    return YAML(typ="safe").load((ROOT / name).read_text())
 
 
 def words_of_command(words: list[str]) -> Any:
@@ -340,7 +351,7 @@ def words_of_command(words: list[str]) -> Any:
 
 
 def test_the_hooks_call_what_there_is() -> None:
-    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    hooks = loaded(".pre-commit-hooks.yaml")
     assert [hook["id"] for hook in hooks] == ["envfreeze-check", "envfreeze-verify"]
     for hook in hooks:
         words_of_command(shlex.split(hook["entry"]))
@@ -351,7 +362,7 @@ def test_the_hooks_call_what_there_is() -> None:
 
 
 def test_the_action_calls_what_there_is_and_trusts_nothing() -> None:
-    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    action = loaded("action.yml")
     assert action["runs"]["using"] == "composite"
     steps = [step for step in action["runs"]["steps"] if "run" in step]
     assert len(steps) >= 3
@@ -380,7 +391,7 @@ class Runner:
     def __init__(self, repository: Repository, place: Path) -> None:
         self.repository = repository
         self.place = place
-        steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+        steps = loaded("action.yml")["runs"]["steps"]
         self._scripts = {step["name"]: step["run"] for step in steps}
         self.tool("temp/envfreeze/bin/envfreeze", 'printf "%s\\n" "$@"; exit "$STATUS"')
         self.tool("bin/gh", 'echo "$*" >> "$RUNNER_TEMP/asked"; echo "$COMMENTS"')

@@ -16,7 +16,7 @@ from envfreeze.diff.compare import Change, Difference
 from envfreeze.diff.deep import FileDifference
 from envfreeze.model.artifact import Artifact, LooseEntry
 from envfreeze.model.lock import Edit, Lock, LooseSite, Package, SourceTree
-from envfreeze.resolve import patches
+from envfreeze.resolve import patches, trees
 from envfreeze.store import Cache
 from envfreeze.workflow import deepening
 from envfreeze.workflow.deepening import Holder, Live, Locked
@@ -182,6 +182,22 @@ def test_a_wheel_that_is_not_here_is_not_fetched(tmp_path: Path) -> None:
     assert "alpha-1.0-py3-none-any.whl is not in the cache" in str(found.problem)
     there.cache.add(wheel)
     assert deepen(there, there, changed()) == []
+
+
+def test_files_of_a_wheel_that_was_seen_here_are_named_without_its_bytes(tmp_path: Path) -> None:
+    files = {"alpha.py": OLD, "same.py": "s = 1\n"}
+    wheel = make_wheel(tmp_path, "alpha", "1.0", files, scripts={"tool": "#!python\n"})
+    venv = envs.make_venv(tmp_path / "venv")
+    envs.install(wheel, venv)
+    cache = Cache(tmp_path / "cache")
+    item = envs.seen(envs.look(venv), "alpha")
+    trees.remember([item], cache)
+    (venv / envs.SITE / "alpha.py").write_text(NEW)
+    there = held(tmp_path, envs.package_of(wheel, tree=item.tree))
+    (found,) = deepen(there, Live(envs.look(venv)), changed(kind="content"))
+    assert (found.path, found.kind) == ("site/alpha.py", "unread")
+    assert (found.sha256_before, found.size_after) == (sha(OLD.encode()), len(NEW))
+    assert str(found.problem).startswith("bytes not here: alpha-1.0-py3-none-any.whl")
 
 
 @pytest.mark.parametrize("damage", [b"no zip", None])
