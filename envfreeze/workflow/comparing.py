@@ -182,6 +182,9 @@ def diff_files(
     """
     from envfreeze.workflow import deepening
 
+    for text in (before, after):
+        if is_inside(text):
+            raise _out_of_reach(text)
     one, two = _side(before, context), _side(after, context)
     held = _holder(one, before), _holder(two, after)
     difference = _compare(one, two)
@@ -191,12 +194,16 @@ def diff_files(
 
 def _holder(side: _Side, text: str) -> Callable[[], Holder]:
     if side.holder is None:
-        raise UsageError(
-            f"--files cannot read the files of {text}",
-            hint="It takes locks and environments of this machine: capture that one, and compare"
-            " its lock.",
-        )
+        raise _out_of_reach(text)
     return side.holder
+
+
+def _out_of_reach(text: str) -> UsageError:
+    return UsageError(
+        f"--files cannot read the files of {text}",
+        hint="It takes locks and environments of this machine: capture that one, and compare its"
+        " lock.",
+    )
 
 
 def diff_locks(before: Path, after: Path, context: Context) -> comparing.Difference:

@@ -157,6 +157,14 @@ def test_files_of_a_revision_come_from_the_cache(
     assert "+2.0\n" in found["site/numpy.py"]["diff"]
 
 
+def test_files_of_an_image_are_out_of_reach(
+    repository: Repository, said: Callable[..., str]
+) -> None:
+    assert "cannot read the files of image:x" in said(
+        "diff", "--files", "env.lock", "image:x", code=Exit.USAGE
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -455,6 +463,13 @@ def test_the_action_keeps_to_one_comment(runner: Runner) -> None:
     assert runner.step("Comment", COMMENTS="41\n42", **where) == 0
     assert "--method PATCH repos/o/r/issues/comments/41 -F" in runner.text("temp/asked")
     assert runner.text("temp/asked").count("POST") == 1
+
+
+def test_the_action_does_without_a_comment_that_it_may_not_write(runner: Runner) -> None:
+    runner.step("Compare", BASE="HEAD~1", LOCK="env.lock", STATUS="1")
+    gh = '[ "$2" = --paginate ] || { echo forbidden >&2; exit 1; }'
+    runner.tool("bin/gh", gh)
+    assert runner.step("Comment", REPOSITORY="o/r", NUMBER="7", GH_TOKEN="x") == 0
 
 
 def test_the_action_cuts_a_long_comment(runner: Runner) -> None:
