@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from envfreeze.diff.compare import Layer
-from envfreeze.diff.report import line
+from envfreeze.diff.report import SHOWN, line
 from envfreeze.errors import printable
 
 TEXT_LIMIT = 1 << 20
@@ -213,19 +213,28 @@ def _names(one: Iterable[str], two: Iterable[str]) -> Names:
 def as_text(files: list[FileDifference], *, limit: int = _SHOWN_FILES) -> str:
     """The files, below what they belong to; empty where there are none."""
     lines = []
-    for (layer, name), group in groupby(files, key=lambda file: (file.layer, file.name)):
+    known = [file for file in files if file.path]
+    for (layer, name), group in groupby(known, key=lambda file: (file.layer, file.name)):
         here = list(group)
         lines += ["", f"Files of {line(name)} ({layer})"]
         for file in here[:limit]:
             lines += _file(file)
-        if len(here) > limit:
-            lines.append(f"  ... and {len(here) - limit} more files (--json lists all)")
+        lines += _rest(len(here) - limit, "files")
+    unknown = [file for file in files if not file.path]
+    if unknown:
+        lines += ["", "Not compared file by file"]
+        width = min(32, max(len(line(file.name)) for file in unknown))
+        for file in unknown[:SHOWN]:
+            lines.append(f"  ? {line(file.name):<{width}}  {line(file.problem or '')}".rstrip())
+        lines += _rest(len(unknown) - SHOWN, "")
     return "".join(f"{text}\n" for text in lines)
 
 
+def _rest(count: int, what: str) -> list[str]:
+    return [f"  ... and {count} more {what}".rstrip() + " (--json lists all)"] if count > 0 else []
+
+
 def _file(file: FileDifference) -> list[str]:
-    if not file.path:
-        return [f"  ? {line(file.problem or 'not compared')}"]
     mark = "+" if _is_new(file) else "-" if _is_gone(file) else "~"
     head = f"  {mark} {line(file.path)}{_sizes(file)}"
     if file.kind == "unread":

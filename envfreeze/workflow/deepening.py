@@ -370,7 +370,7 @@ class Locked:
         found = self.cache.find_whole(artifact.sha256, artifact.size)
         if found is None:
             raise NotHereError(
-                f"bytes not here: {artifact.filename} is not in the cache, and nothing is fetched"
+                f"bytes not here: {artifact.filename} is not in the cache (a build fetches it)"
             )
         return found
 

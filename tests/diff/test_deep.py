@@ -144,6 +144,21 @@ def test_swapped_sides_swap_what_is_said(one: bytes, two: bytes) -> None:
     assert marks(there, "+") == marks(back, "-")
 
 
+def test_what_is_not_compared_has_a_line_each_in_one_place() -> None:
+    known = compare(b"a\n", b"b\n")
+    absent = [
+        FileDifference(
+            layer="packages", name=f"p{n:02}", path="", kind="unread", problem="not here"
+        )
+        for n in range(25)
+    ]
+    lines = deep.as_text([*absent[:3], known, *absent[3:]]).splitlines()
+    place = lines.index("Not compared file by file")
+    assert lines[1] == "Files of alpha (packages)"
+    assert lines[place + 1] == "  ? p00  not here"
+    assert lines[place + 21 :] == ["  ... and 5 more (--json lists all)"]
+
+
 def test_no_files_are_no_text() -> None:
     nothing: list[Any] = []
     assert deep.as_text(nothing) == ""
