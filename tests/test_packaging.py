@@ -90,6 +90,7 @@ def test_sdist_holds_the_project(sdist: Path) -> None:
     found = {p.relative_to(sdist).as_posix() for p in sdist.rglob("*") if p.is_file()}
     alone = (
         "LICENSE README.md CHANGELOG.md CONTRIBUTING.md Makefile Dockerfile pyproject.toml .ci/run"
+        " .pre-commit-hooks.yaml action.yml"
     )
     expected = MODULES | TEMPLATES | files_of("docs") | files_of("tests") | set(alone.split())
     assert found - {"PKG-INFO", ".gitignore"} == expected

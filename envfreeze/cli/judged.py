@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from envfreeze.diff import report
 from envfreeze.diff.compare import LAYERS, Layer
 from envfreeze.diff.judge import LEVELS, Judgement, Level
 from envfreeze.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from envfreeze.diff.deep import FileDifference
+    from envfreeze.diff.summary import Summary
 
 FORMATS = ("text", "json", "markdown", "html")
 
@@ -58,15 +62,42 @@ def format_of(name: str) -> str:
     return _one_of(name, FORMATS, "format")
 
 
-def as_json(judgement: Judgement) -> str:
-    return report.as_json(judgement.difference).decode()
+def as_json(judgement: Judgement, files: list[FileDifference] | None = None) -> str:
+    from envfreeze.diff import jsonreport
+
+    return jsonreport.as_json(judgement, files).decode()
 
 
-def rendered(judgement: Judgement, format: str, *, explain: bool) -> str:
-    """*judgement* in one of :data:`FORMATS`."""
+def rendered(
+    judgement: Judgement,
+    format: str,
+    summary: Callable[[], Summary],
+    *,
+    files: list[FileDifference] | None = None,
+    explain: bool = False,
+) -> str:
+    """*judgement* in one of :data:`FORMATS`.
+
+    :param files: what ``--files`` found; None: it was not asked for.
+    """
     if format == "json":
-        return as_json(judgement)
-    return report.as_text(judgement, explain=explain)
+        return as_json(judgement, files)
+    if format == "markdown":
+        from envfreeze.diff import markdown
+
+        return markdown.as_markdown(judgement)
+    if format == "html":
+        from envfreeze.diff import html
+
+        return html.as_html(judgement, summary(), files or ())
+    text = report.as_text(judgement, explain=explain)
+    return text + _files(files) if files else text
+
+
+def _files(files: list[FileDifference]) -> str:
+    from envfreeze.diff import deep
+
+    return deep.as_text(files)
 
 
 def verified_text(judgement: Judgement, asked: Asked, *, explain: bool) -> str:

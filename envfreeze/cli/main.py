@@ -436,11 +436,11 @@ def _docker(
 
 
 def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
-    from envfreeze.cli import summary
-    from envfreeze.diff import report
+    from envfreeze import workflow
+    from envfreeze.cli import judged, summary
 
     if json:
-        typer.echo(report.as_json(built.difference), nl=False)
+        typer.echo(judged.as_json(workflow.judged(built.difference)), nl=False)
     elif not quiet or not built.difference.equal:
         typer.echo(summary.built_text(built, next_step), nl=False)
     if built.pushed is not None and not quiet:
@@ -527,8 +527,29 @@ def verify(
 
 @_command
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + TARGET)],
-    after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    before: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="A", help="A lock, or a target: " + TARGET + " With --git: the lock."
+        ),
+    ] = None,
+    after: Annotated[str | None, typer.Argument(metavar="B", help="The same.")] = None,
+    git: Annotated[
+        str | None,
+        typer.Option(
+            "--git",
+            metavar="REV",
+            help="The lock (env.lock, unless A is another) at this revision of its repository,"
+            " against the one that lies here; REV..REV: between two, REV...REV: since they parted.",
+        ),
+    ] = None,
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="File by file, from what is at hand: lines of texts, symbols of libraries.",
+        ),
+    ] = False,
     only: Only = None,
     fail_on: FailOn = None,
     explain: Explain = False,
@@ -550,14 +571,34 @@ def diff(
 
     asked = judged.Asked.of(only, fail_on)
     wanted = judged.format_of("json" if json else format)
-    difference = workflow.diff(before, after, _context(quiet), asked.layers)
-    judgement = workflow.judged(difference)
-    data = judged.rendered(judgement, wanted, explain=explain)
+    one, two = _sides(before, after, git)
+    found = workflow.compared(one, two, _context(quiet), asked.layers, files=files)
+    deep = found.files() if files else None
+    judgement = workflow.judged(found.difference)
+    data = judged.rendered(judgement, wanted, found.summary, files=deep, explain=explain)
     if output is not None:
         workflow.write_text(output, data)
     elif not quiet or wanted != "text":
         typer.echo(data, nl=False)
     raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
+
+
+def _sides(before: str | None, after: str | None, git: str | None) -> tuple[str, str]:
+    """What ``diff`` is to compare."""
+    from envfreeze import workflow
+
+    if git is not None:
+        if after is not None:
+            raise UsageError(
+                "--git compares revisions of one lock, and two are named",
+                hint=f"For example: envfreeze diff --git REV {before}",
+            )
+        return workflow.sides(git, Path(before or "env.lock"))
+    if before is None or after is None:
+        raise UsageError(
+            "diff needs two sides", hint="envfreeze diff A B, or envfreeze diff --git REV [LOCK]"
+        )
+    return before, after
 
 
 @_command
@@ -709,6 +750,80 @@ def templates(
 
     for name in workflow.templates(into):
         typer.echo(into / name)
+
+
+git_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Locks in git: what differs is told by git diff and git log -p, too.",
+)
+app.add_typer(git_app, name="git")
+
+
+@git_app.command("setup")
+@_guard
+def git_setup(
+    lock: Annotated[Path, typer.Argument(metavar="[LOCK]", help="The lock file.")] = Path(
+        "env.lock"
+    ),
+    everywhere: Annotated[
+        bool,
+        typer.Option("--global", help="For all your repositories, each lock of that name."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Have git show what differs in a lock: one line of .gitattributes, two of git config."""
+    from envfreeze import workflow
+
+    done = workflow.setup(lock, everywhere=everywhere)
+    for said in [] if quiet else done or ["it is set up already"]:
+        typer.echo(printable(said))
+
+
+@git_app.command("diff")
+@_guard
+def git_diff(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH OLD-FILE OLD-HEX OLD-MODE NEW-FILE NEW-HEX NEW-MODE",
+            help="As git gives them to an external diff.",
+        ),
+    ],
+) -> None:
+    """What git diff calls. Exit 0, whatever the files are."""
+    from envfreeze import workflow
+    from envfreeze.diff import report
+
+    shown = workflow.shown(arguments, _context(True))
+    typer.echo(printable(shown.head))
+    if shown.difference is not None:
+        typer.echo(report.as_text(workflow.judged(shown.difference)), nl=False)
+    else:
+        typer.echo(printable(shown.text), nl=False)
+
+
+@git_app.command("text")
+@_guard
+def git_text(file: Annotated[Path, typer.Argument(metavar="FILE", help="The lock file.")]) -> None:
+    """What git log -p calls: a lock as text, one fact a line; another file as it is."""
+    from envfreeze import workflow
+
+    typer.echo(workflow.text(file), nl=False)
+
+
+@git_app.command("check")
+@_guard
+def git_check(
+    locks: Annotated[list[Path], typer.Argument(metavar="LOCK...", help="The lock files.")],
+) -> None:
+    """What a hook calls before a commit. Exit 0: each is whole and hermetic; 4, 5: one is not."""
+    from envfreeze import workflow
+
+    problems = workflow.check(locks)
+    for problem in problems:
+        typer.echo(f"envfreeze: {printable(problem)}", err=True)
+    raise typer.Exit(Exit.NOT_HERMETIC if problems else Exit.OK)
 
 
 cache_app = typer.Typer(

@@ -11,13 +11,16 @@ import functools
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from envfreeze.data.templates import template_text
+from envfreeze.diff.deep import FileDifference, as_text
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 from envfreeze.diff.summary import LayerSummary, Side, Summary
 from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
 from envfreeze.errors import printable
@@ -52,6 +55,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     files: list[str]
     more_files: int
+    deep: str
+    """What differs in its files, as lines of text."""
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +83,16 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     segments: list[Segment]
 
 
-def as_html(judgement: Judgement, summary: Summary | None = None) -> str:
-    """The page; *summary* is what the picture of both environments is made from."""
+def as_html(
+    judgement: Judgement,
+    summary: Summary | None = None,
+    files: Sequence[FileDifference] = (),
+) -> str:
+    """The page; *summary* is what the picture of both environments is made from.
+
+    :param files: what differs in the files, which is shown with the change that it belongs to.
+    """
+    deep = {key: as_text(list(found)) for key, found in groupby(files, key=_belongs)}
     style, script = template_text("report.css"), template_text("report.js")
     difference = judgement.difference
     layers = Counter(one.change.layer for one in judgement.judged)
@@ -96,7 +109,9 @@ def as_html(judgement: Judgement, summary: Summary | None = None) -> str:
         levels=[(level, WORDS[level], levels[level]) for level in LEVELS if levels[level]],
         layers=[(key, LAYER_WORDS[key], layers[key]) for key in LAYER_WORDS if layers[key]],
         words=WORDS,
-        rows=[_row(one) for one in judgement.judged],
+        rows=[
+            _row(one, deep.get((one.change.layer, one.change.name), "")) for one in judgement.judged
+        ],
         bars=_bars(summary) if summary else [],
         sized=summary is not None and _largest(summary) > 0,
     )
@@ -124,7 +139,11 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _row(one: Judged) -> Row:
+def _belongs(file: FileDifference) -> tuple[str, str]:
+    return file.layer, file.name
+
+
+def _row(one: Judged, deep: str) -> Row:
     change = one.change
     facts = [
         ("What", KIND_WORDS[change.kind]),
@@ -146,6 +165,7 @@ def _row(one: Judged) -> Row:
         note=printable(change.note or ""),
         files=[line(path) for path in change.files[:FILES]],
         more_files=max(0, len(change.files) - FILES),
+        deep=deep.strip("\n"),
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 from envfreeze.diff.compare import Change
+from envfreeze.diff.deep import FileDifference
 from envfreeze.diff.judge import Judged, Judgement, Level
+from envfreeze.diff.lines import utf8
 from envfreeze.diff.steps import Step
 from envfreeze.model import printed
 
@@ -44,19 +46,22 @@ class JudgedReport(msgspec.Struct, frozen=True, kw_only=True):
     """The worst level of :attr:`changes`; null: there are none."""
     changes: list[JudgedChange]
     """Worst first."""
+    files: list[FileDifference] | msgspec.UnsetType = msgspec.UNSET
+    """Of ``--files``: each file that differs; absent: they were not looked at."""
 
 
-def report(judgement: Judgement) -> JudgedReport:
+def report(judgement: Judgement, files: list[FileDifference] | None = None) -> JudgedReport:
     """*judgement* as it is printed."""
     difference = judgement.difference
     return JudgedReport(
         schema=1,
         equal=difference.equal,
-        before=_utf8(difference.before),
-        after=_utf8(difference.after),
-        verdict=_utf8(judgement.verdict),
+        before=utf8(difference.before),
+        after=utf8(difference.after),
+        verdict=utf8(judgement.verdict),
         worst=judgement.worst,
         changes=[_flat(one) for one in judgement.judged],
+        files=msgspec.UNSET if files is None else files,
     )
 
 
@@ -67,13 +72,8 @@ def _flat(one: Judged) -> JudgedChange:
     return JudgedChange(**change, **judgement)
 
 
-def _utf8(text: str) -> str:
-    """What a path that is not UTF-8 looks like where only UTF-8 may go."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def as_json(judgement: Judgement) -> bytes:
-    return printed.as_json(report(judgement))
+def as_json(judgement: Judgement, files: list[FileDifference] | None = None) -> bytes:
+    return printed.as_json(report(judgement, files))
 
 
 def schema() -> bytes:

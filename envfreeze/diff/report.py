@@ -1,13 +1,10 @@
-"""A difference as text for a person, or as JSON for a program. Pure."""
+"""A judged difference as text for a person. Pure."""
 
 from __future__ import annotations
 
-import msgspec
-
 from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference, Layer
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement
-from envfreeze.diff.lines import line, utf8
-from envfreeze.model import printed
+from envfreeze.diff.lines import line
 
 SHOWN = 20
 """Lines of one layer before the rest is counted."""
@@ -29,27 +26,6 @@ _TITLES = {
 
 _WITH_FILES = {"packages", "shadowed", "sources", "conda"}
 """Layers whose changes name files; elsewhere a change is a file, or has none."""
-
-
-class JsonReport(msgspec.Struct, kw_only=True):
-    """What ``envfreeze diff --json`` prints: schema 1."""
-
-    schema: int
-    equal: bool
-    before: str
-    after: str
-    changes: list[Change]
-
-
-def as_json(difference: Difference) -> bytes:
-    report = JsonReport(
-        schema=1,
-        equal=difference.equal,
-        before=utf8(difference.before),
-        after=utf8(difference.after),
-        changes=difference.changes,
-    )
-    return printed.as_json(report)
 
 
 def as_text(judgement: Judgement, *, limit: int = SHOWN, explain: bool = False) -> str:

@@ -142,6 +142,69 @@ def _parse(file: IO[bytes], head: bytes) -> Needs:
     )
 
 
+_SHT_DYNSYM = 11
+_SHN_UNDEF = 0
+_EXPORTED = {1, 2, 10}
+"""Bindings: STB_GLOBAL, STB_WEAK, STB_GNU_UNIQUE."""
+_MAX_SYMBOLS = 64 << 20
+
+
+def symbols_of(file: IO[bytes]) -> frozenset[str] | None:
+    """The dynamic symbols that an object defines for others (gABI, chapter 4, "Symbol Table").
+
+    None: it is not ELF, contradicts itself, or has no section headers that tell how many there
+    are.
+    """
+    try:
+        head = file.read(64)
+        if len(head) < 52 or head[:4] != b"\x7fELF":
+            return None
+        return _symbols(file, head)
+    except (OSError, ValueError, OverflowError, struct.error, _BadElfError):
+        return None
+
+
+def _symbols(file: IO[bytes], head: bytes) -> frozenset[str] | None:
+    end = {1: "<", 2: ">"}.get(head[5])
+    if end is None or head[4] not in (1, 2):
+        raise _BadElfError
+    wide = head[4] == 2
+    sections = _sections(file, head, end, wide)
+    table = next((found for found in sections if found[0] == _SHT_DYNSYM), None)
+    if table is None or table[3] >= len(sections):
+        return None
+    names = sections[table[3]]
+    texts = _read(file, names[1], names[2], _MAX_SYMBOLS)
+    form = struct.Struct(end + ("LBBHQQ" if wide else "LLLBBH"))
+    rows = _read(file, table[1], table[2] - table[2] % form.size, _MAX_SYMBOLS)
+    found: set[str] = set()
+    allowed = 2 * len(texts) + _MAX_TEXT
+    for row in form.iter_unpack(rows):
+        name, info, section = (row[0], row[1], row[3]) if wide else (row[0], row[3], row[5])
+        if section == _SHN_UNDEF or info >> 4 not in _EXPORTED or not name:
+            continue
+        stop = texts.find(b"\0", name)
+        allowed -= stop - name  # Many symbols could be the same long text.
+        if stop < 0 or allowed < 0:
+            raise _BadElfError
+        found.add(texts[name:stop].decode("utf-8", "backslashreplace"))
+    return frozenset(found)
+
+
+def _sections(
+    file: IO[bytes], head: bytes, end: str, wide: bool
+) -> list[tuple[int, int, int, int]]:
+    """``(type, offset, size, link)`` of each section header."""
+    (start,) = struct.unpack_from(end + ("Q" if wide else "L"), head, 40 if wide else 32)
+    size, count = struct.unpack_from(end + "HH", head, 58 if wide else 46)
+    form = struct.Struct(end + ("LLQQQQLLQQ" if wide else "LLLLLLLLLL"))
+    if count and size < form.size:
+        raise _BadElfError
+    table = _read(file, start, size * count, _MAX_TABLE)
+    rows = (form.unpack_from(table, index * size) for index in range(count))
+    return [(row[1], row[4], row[5], row[6]) for row in rows]
+
+
 def _read(file: IO[bytes], offset: int, size: int, limit: int) -> bytes:
     if size > limit:
         raise _BadElfError

@@ -20,13 +20,23 @@ if TYPE_CHECKING:
         cache_verify,
     )
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
-    from envfreeze.workflow.comparing import Verified, diff, verified, verify, write_report
+    from envfreeze.workflow.comparing import (
+        Comparison,
+        Verified,
+        compared,
+        diff,
+        verified,
+        verify,
+        write_report,
+    )
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
+    from envfreeze.workflow.gitdriver import Shown, check, setup, shown, text
     from envfreeze.workflow.imaging import Archived, build_docker, build_oci, render_docker
     from envfreeze.workflow.judging import judged, write_text
     from envfreeze.workflow.pushing import Pulled, Pushed, pull
+    from envfreeze.workflow.revisions import sides
     from envfreeze.workflow.templating import templates
 
 _ROOMS = {
@@ -40,11 +50,21 @@ _ROOMS = {
     "imaging": ("Archived", "build_docker", "build_oci", "render_docker"),
     "caching": ("CacheVerified", "Prunable", "Pruned", "cache_prune", "cache_verify"),
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
-    "comparing": ("Verified", "diff", "verified", "verify", "write_report"),
+    "comparing": (
+        "Comparison",
+        "Verified",
+        "compared",
+        "diff",
+        "verified",
+        "verify",
+        "write_report",
+    ),
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),
     "judging": ("judged", "write_text"),
+    "gitdriver": ("Shown", "check", "setup", "shown", "text"),
+    "revisions": ("sides",),
     "templating": ("templates",),
     "pushing": ("Pulled", "Pushed", "pull"),
 }
@@ -61,6 +81,7 @@ __all__ = [
     "CacheVerified",
     "CaptureOptions",
     "Captured",
+    "Comparison",
     "Context",
     "Examined",
     "Exported",
@@ -69,6 +90,7 @@ __all__ = [
     "Pruned",
     "Pulled",
     "Pushed",
+    "Shown",
     "Verified",
     "build_conda",
     "build_docker",
@@ -77,7 +99,9 @@ __all__ = [
     "cache_prune",
     "cache_verify",
     "capture",
+    "check",
     "choose_base",
+    "compared",
     "diff",
     "doctor",
     "export",
@@ -85,7 +109,11 @@ __all__ = [
     "load",
     "pull",
     "render_docker",
+    "setup",
+    "shown",
+    "sides",
     "templates",
+    "text",
     "verified",
     "verify",
     "write_report",

@@ -12,7 +12,7 @@ import msgspec
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import verdict, view
-from envfreeze.errors import EngineError, LockError, TargetError
+from envfreeze.errors import EngineError, LockError, TargetError, UsageError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
@@ -21,11 +21,15 @@ from envfreeze.store import disk_errors, hash_file, write_atomic
 from envfreeze.targets import inside, local
 from envfreeze.targets.inside import is_inside
 from envfreeze.targets.process import PREFIX
-from envfreeze.workflow.context import ROOT, Context, load
+from envfreeze.workflow import revisions
+from envfreeze.workflow.context import ROOT, Context, load, loaded
 from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
+    from envfreeze.diff.deep import FileDifference
+    from envfreeze.diff.summary import Summary
+    from envfreeze.workflow.deepening import Holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,8 @@ class _Side:
 
     view: view.View
     files: Callable[[str], Mapping[str, str] | None]
+    holder: Callable[[], Holder] | None = None
+    """What has the bytes of its files; None: they are out of reach."""
 
 
 def _lock_side(lock: Lock, title: str, context: Context) -> _Side:
@@ -178,14 +184,97 @@ def _tree(change: comparing.Change, side: view.View) -> str | None:
     return items[change.name].tree
 
 
-def diff(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two sides, and how they differ."""
+
+    difference: comparing.Difference
+    _sides: tuple[_Side, _Side]
+    _texts: tuple[str, str]
+    _context: Context
+
+    def summary(self) -> Summary:
+        """How much both have in common, layer by layer."""
+        from envfreeze.diff.summary import summarize
+
+        one, two = self._sides
+        return summarize(one.view, two.view, self.difference)
+
+    def files(self) -> list[FileDifference]:
+        """What differs in each file whose bytes are at hand.
+
+        :raises UsageError: the files of a side are out of reach.
+        """
+        from envfreeze.workflow import deepening
+
+        one, two = map(_holder, self._sides, self._texts)
+        with self._context.progress.task("files"):
+            return deepening.deepen(self.difference, one(), two())
+
+
+def compared(
     before: str,
     after: str,
     context: Context,
     layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
-) -> comparing.Difference:
-    """Compare two sides, each a lock or a target, in these *layers*."""
-    return _compare(_side(before, context), _side(after, context), layers)
+    *,
+    files: bool = False,
+) -> Comparison:
+    """Compare two sides, each a lock or a target, in these *layers*.
+
+    :param files: :meth:`Comparison.files` will be asked for.
+    :raises UsageError: it will, and the files of a side are out of reach.
+    """
+    for text in (before, after) if files else ():
+        if is_inside(text):  # Before anything is run in there.
+            raise _out_of_reach(text)
+    one, two = _side(before, context), _side(after, context)
+    return Comparison(
+        difference=_compare(one, two, layers),
+        _sides=(one, two),
+        _texts=(before, after),
+        _context=context,
+    )
+
+
+def diff(before: str, after: str, context: Context) -> comparing.Difference:
+    """How two sides differ, each a lock or a target."""
+    return compared(before, after, context).difference
+
+
+def _holder(side: _Side, text: str) -> Callable[[], Holder]:
+    if side.holder is None:
+        raise _out_of_reach(text)
+    return side.holder
+
+
+def _out_of_reach(text: str) -> UsageError:
+    return UsageError(
+        f"--files cannot read the files of {text}",
+        hint="It takes locks and environments of this machine: capture that one, and compare its"
+        " lock.",
+    )
+
+
+def diff_locks(before: Path, after: Path, context: Context) -> comparing.Difference:
+    """Compare two files that must be locks, whatever they are called."""
+    one, two = (_lock_side(load(path), str(path), context) for path in (before, after))
+    return _compare(one, two)
+
+
+def _with_holder(side: _Side, holder: Callable[[], Holder]) -> _Side:
+    return _Side(view=side.view, files=side.files, holder=holder)
+
+
+def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
+    """A lock, with the bytes that lie beside *path* and in the cache."""
+
+    def holder() -> Holder:
+        from envfreeze.workflow.deepening import Locked
+
+        return Locked(lock, path, context.cache)
+
+    return _with_holder(_lock_side(lock, title, context), holder)
 
 
 def _side(text: str, context: Context) -> _Side:
@@ -194,9 +283,14 @@ def _side(text: str, context: Context) -> _Side:
             return _live_side(_described(found.snapshot), text)
     if text.startswith(PREFIX):
         return _observed(local.find(text, context.environ), text, context)
+    if text.startswith(revisions.PREFIX):
+        data, path = revisions.read(text)
+        title = text.removeprefix(revisions.PREFIX)
+        # What a lock packs is called by its digest: the store of today may have it still.
+        return _kept_side(loaded(data, title), path, title, context)
     path = Path(text)
     if _is_lock(path):
-        return _lock_side(load(path), text, context)
+        return _kept_side(load(path), path, text, context)
     if not path.exists() and path.suffix in {".lock", ".toml"}:
         raise LockError(f"{text}: no such file")
     try:
@@ -210,7 +304,14 @@ def _side(text: str, context: Context) -> _Side:
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
-    return _live_side(_described(local.seen(target, observation)), title)
+    snapshot = _described(local.seen(target, observation))
+
+    def holder() -> Holder:
+        from envfreeze.workflow.deepening import Live
+
+        return Live(snapshot)
+
+    return _with_holder(_live_side(snapshot, title), holder)
 
 
 def _described(snapshot: Snapshot) -> Snapshot:

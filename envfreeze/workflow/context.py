@@ -44,17 +44,28 @@ def load(path: Path | str) -> Lock:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise LockError(
             f"{path}: no such file", hint="Make one first: envfreeze capture -o " + path.name
         ) from error
     except OSError as error:
         raise LockError(f"{path} cannot be read: {error.strerror}") from error
+    return loaded(data, str(path))
+
+
+def loaded(data: bytes, source: str) -> Lock:
+    """The lock that *data* is.
+
+    :param source: what it is called in an error.
+    :raises LockError: it is not a lock.
+    """
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise LockError(f"{path} is not a lock: it is not UTF-8 text") from error
-    lock = locks.loads(text, source=str(path))
-    check_identity(lock, str(path))
+        raise LockError(f"{source} is not a lock: it is not UTF-8 text") from error
+    lock = locks.loads(text, source=source)
+    check_identity(lock, source)
     return lock
 
 

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import jsonschema
-import msgspec
 import pytest
 
-from envfreeze.diff import jsonreport, report
+from envfreeze.diff import jsonreport
 from envfreeze.diff.compare import Change, Difference
 from tests.support.judging import change, judged, many
 
@@ -66,14 +65,6 @@ def test_all_is_there() -> None:
             }
         ],
     }
-
-
-def test_who_read_the_report_without_levels_reads_this_one() -> None:
-    difference = many(30)
-    data = jsonreport.as_json(judged(difference))
-    read = msgspec.json.decode(data, type=report.JsonReport)
-    assert (read.schema, read.equal, read.before) == (1, difference.equal, difference.before)
-    assert sorted(c.name for c in read.changes) == sorted(c.name for c in difference.changes)
 
 
 def test_a_title_that_is_not_utf_8_is_printed_all_the_same() -> None:

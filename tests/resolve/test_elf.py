@@ -12,10 +12,11 @@ import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import ENUM_DT_FLAGS_1
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envfreeze.resolve.elf import Needs, libraries, needs, present
+from envfreeze.resolve.elf import Needs, libraries, needs, present, symbols_of
 from envfreeze.resolve.rootfs import Root
 from tests.support.elfmaker import Elf, elf_bytes, write_elf
 
@@ -132,6 +133,45 @@ def test_reads_what_a_compiler_wrote(tmp_path: Path) -> None:
         assert own is not None
         assert (own.rpath or own.runpath) == ("$ORIGIN/y",)
         assert own.nodeflib is nodeflib
+
+
+def symbols_with_pyelftools(data: bytes) -> set[str]:
+    (table,) = (
+        section
+        for section in ELFFile(io.BytesIO(data)).iter_sections()
+        if isinstance(section, SymbolTableSection) and section.name == ".dynsym"
+    )
+    return {
+        symbol.name
+        for symbol in table.iter_symbols()
+        if symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["bind"] != "STB_LOCAL"
+    }
+
+
+def test_the_symbols_are_those_that_pyelftools_finds() -> None:
+    libraries = sorted(Path("/lib").glob("*-linux-*/lib[mz].so.?"))
+    if not libraries:
+        pytest.skip("no libraries of Debian's layout here")
+    for path in libraries:
+        data = path.read_bytes()
+        found = symbols_of(io.BytesIO(data))
+        assert found == symbols_with_pyelftools(data)
+        assert found
+
+
+def test_symbols_of_what_has_none() -> None:
+    assert symbols_of(io.BytesIO(b"text")) is None
+    assert symbols_of(io.BytesIO(elf_bytes(Elf(soname="libx.so.1")))) is None
+
+
+@given(st.data())
+def test_damaged_symbols_are_never_an_error(data: st.DataObject) -> None:
+    path = next(iter(sorted(Path("/lib").glob("*-linux-*/libdl.so.?"))), Path(sys.executable))
+    whole = bytearray(path.read_bytes())
+    ends = [*range(16, 64), *range(max(64, len(whole) - 2048), len(whole))]  # The headers.
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.sampled_from(ends))] = data.draw(st.integers(0, 255))
+    symbols_of(io.BytesIO(bytes(whole)))
 
 
 def test_a_text_file_needs_nothing(tmp_path: Path) -> None:
