@@ -16,7 +16,6 @@ from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
 
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
-    from envfreeze.diff.compare import Difference
     from envfreeze.workflow import Built, Context, ImageOptions, Verified
 
 app = typer.Typer(
@@ -476,36 +475,89 @@ def _ask(text: str, question: str, yes: bool, quiet: bool) -> bool:
     return typer.confirm(printable(question), err=True)
 
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="LAYER", help="Compare this layer alone; may be repeated."),
+]
+FailOn = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-on",
+        metavar="LEVEL",
+        help="Exit 1 only for a difference of this level or a worse one, the machine below"
+        " included: changes, may-change, unknown or harmless.",
+    ),
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Each judgement with its reason and its source.")
+]
+
+
 @_command
 def verify(
     lock: LockPath,
     target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET)] = None,
     rehash: Rehash = False,
+    satisfies: Annotated[
+        bool,
+        typer.Option("--satisfies", help="Let pass what is known not to change results."),
+    ] = False,
+    only: Only = None,
+    fail_on: FailOn = None,
+    explain: Explain = False,
     report: ReportPath = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Is this environment still that lock? Exit 0: yes; 1: no, and why."""
     from envfreeze import workflow
+    from envfreeze.cli import judged
 
+    asked = judged.Asked.of(only, fail_on, satisfies=satisfies)
     context = _context(quiet)
-    found = workflow.verified(lock, target, rehash=rehash, context=context)
+    found = workflow.verified(lock, target, rehash=rehash, context=context, layers=asked.layers)
     _report(found, report)
-    _difference(found.difference, json, quiet, "verified")
+    judgement = workflow.judged(found.difference)
+    if json:
+        typer.echo(judged.as_json(judgement), nl=False)
+    elif not quiet:
+        typer.echo(judged.verified_text(judgement, asked, explain=explain), nl=False)
+    raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
 
 
 @_command
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + TARGET)],
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
+    only: Only = None,
+    fail_on: FailOn = None,
+    explain: Explain = False,
+    format: Annotated[
+        str, typer.Option("--format", help="text, json, markdown or html (one file, no network).")
+    ] = "text",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write it to this file.")
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """What differs between two locks or environments. Exit 0: nothing; 1: something."""
-    from envfreeze import workflow
+    """What differs between two locks or environments, and what that may do to results.
 
-    difference = workflow.diff(before, after, _context(quiet))
-    _difference(difference, json, quiet, "")
+    Worst first. Exit 0: nothing differs; 1: something.
+    """
+    from envfreeze import workflow
+    from envfreeze.cli import judged
+
+    asked = judged.Asked.of(only, fail_on)
+    wanted = judged.format_of("json" if json else format)
+    difference = workflow.diff(before, after, _context(quiet), asked.layers)
+    judgement = workflow.judged(difference)
+    data = judged.rendered(judgement, wanted, explain=explain)
+    if output is not None:
+        workflow.write_text(output, data)
+    elif not quiet or wanted != "text":
+        typer.echo(data, nl=False)
+    raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
 
 
 @_command
@@ -657,17 +709,6 @@ def templates(
 
     for name in workflow.templates(into):
         typer.echo(into / name)
-
-
-def _difference(difference: Difference, json: bool, quiet: bool, word: str) -> None:
-    from envfreeze.diff import report
-
-    if json:
-        typer.echo(report.as_json(difference), nl=False)
-    elif not quiet:
-        text = report.as_text(difference)
-        typer.echo(f"{word}: {text}" if word and difference.equal else text, nl=False)
-    raise typer.Exit(Exit.OK if difference.equal else Exit.NO)
 
 
 cache_app = typer.Typer(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
     from envfreeze.workflow.imaging import Archived, build_docker, build_oci, render_docker
+    from envfreeze.workflow.judging import judged, write_text
     from envfreeze.workflow.pushing import Pulled, Pushed, pull
     from envfreeze.workflow.templating import templates
 
@@ -43,6 +44,7 @@ _ROOMS = {
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),
+    "judging": ("judged", "write_text"),
     "templating": ("templates",),
     "pushing": ("Pulled", "Pushed", "pull"),
 }
@@ -79,6 +81,7 @@ __all__ = [
     "diff",
     "doctor",
     "export",
+    "judged",
     "load",
     "pull",
     "render_docker",
@@ -86,6 +89,7 @@ __all__ = [
     "verified",
     "verify",
     "write_report",
+    "write_text",
 ]
 
 
