@@ -31,6 +31,8 @@ from envfreeze.workflow.revisions import find_repository, git
 NAME = "envfreeze"
 """Of the driver: ``diff=envfreeze`` in ``.gitattributes``."""
 _ABSENT = Path(os.devnull)
+_OURS = re.compile(r"(.*[/ ])?envfreeze'? git (diff|text) --")
+"""What an envfreeze has set that was installed elsewhere."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.+@=/-]+")
 
 
@@ -118,7 +120,7 @@ def setup(lock: Path, *, everywhere: bool) -> list[str]:
     attributes, pattern = _attributes(lock, top, directory)
     done = _add_line(attributes, pattern)
     for key, value in wanted.items():
-        if _config(directory, scope, key) is None:
+        if _config(directory, scope, key) != value:
             _set(directory, scope, key, value)
             done.append(f"git config {scope} {key} {shlex.quote(value)}")
     return done
@@ -142,7 +144,7 @@ def _config(directory: Path, scope: str, key: str) -> str | None:
 
 def _check_free(directory: Path, scope: str, key: str, value: str) -> None:
     there = _config(directory, scope, key)
-    if there is not None and there != value:
+    if there is not None and there != value and not _OURS.fullmatch(there):
         raise UsageError(
             f"git config {scope} {key} is something else already: {there}",
             hint=f"To have it set up anew: git config {scope} --unset-all {key}",

@@ -328,6 +328,27 @@ def test_setup_writes_through_no_link(repository: Repository, said: Callable[...
     assert not other.exists()
 
 
+def test_setup_replaces_what_an_envfreeze_of_another_place_has_set(
+    repository: Repository, said: Callable[..., str]
+) -> None:
+    for old in (
+        "'/old place/bin/envfreeze' git diff --",
+        "/old/python -I -m envfreeze git diff --",
+    ):
+        repository.git("config", "diff.envfreeze.command", old)
+        assert "diff.envfreeze.command" in said("git", "setup")
+        assert "old" not in repository.git("config", "diff.envfreeze.command")
+    repository.git("config", "diff.envfreeze.command", "not-envfreeze git diff --")
+    assert "something else already" in said("git", "setup", code=Exit.USAGE)
+
+
+def test_a_lock_in_a_place_with_a_space(repository: Repository, said: Callable[..., str]) -> None:
+    (repository.place / "a b").mkdir()
+    assert ".gitattributes: env.lock diff=envfreeze" in said("git", "setup", "a b/env.lock")
+    assert "diff: envfreeze" in repository.git("check-attr", "diff", "a b/env.lock")
+    assert "cannot hold plainly" in said("git", "setup", "a b.lock", code=Exit.USAGE)
+
+
 # --- hooks and the action --------------------------------------------------------------------
 
 
