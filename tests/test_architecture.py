@@ -40,7 +40,7 @@ ONLY = {
     "docker": {"build/engine.py"},
     "typer": {"cli/main.py"},
     "rich": {"cli/progress.py"},
-    "jinja2": {"render/dockerfile.py"},
+    "jinja2": {"render/dockerfile.py", "diff/html.py"},
     "rattler": {"build/conda.py"},
     "zstandard": {"resolve/condapack.py"},
 }

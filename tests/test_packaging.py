@@ -22,7 +22,7 @@ pytestmark = pytest.mark.network
 
 ACCESSOR = """
 import importlib.resources, sys, envfreeze
-from envfreeze.render.templates import template_text
+from envfreeze.data.templates import template_text
 print(envfreeze.__file__)
 for name in sys.argv[1:]:
     assert template_text(name), name
@@ -92,7 +92,7 @@ def test_sdist_holds_the_project(sdist: Path) -> None:
         "LICENSE README.md CHANGELOG.md CONTRIBUTING.md Makefile Dockerfile pyproject.toml .ci/run"
         " .pre-commit-hooks.yaml action.yml"
     )
-    expected = MODULES | TEMPLATES | files_of("tests") | set(alone.split())
+    expected = MODULES | TEMPLATES | files_of("docs") | files_of("tests") | set(alone.split())
     assert found - {"PKG-INFO", ".gitignore"} == expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan

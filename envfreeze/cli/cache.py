@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 from envfreeze.model import printed
 from envfreeze.model.words import plural, size
 

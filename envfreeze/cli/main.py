@@ -16,8 +16,6 @@ from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
 
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
-    from envfreeze.diff.compare import Difference
-    from envfreeze.diff.deep import FileDifference
     from envfreeze.workflow import Built, Context, ImageOptions, Verified
 
 app = typer.Typer(
@@ -477,22 +475,54 @@ def _ask(text: str, question: str, yes: bool, quiet: bool) -> bool:
     return typer.confirm(printable(question), err=True)
 
 
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="LAYER", help="Compare this layer alone; may be repeated."),
+]
+FailOn = Annotated[
+    str | None,
+    typer.Option(
+        "--fail-on",
+        metavar="LEVEL",
+        help="Exit 1 only for a difference of this level or a worse one, the machine below"
+        " included: changes, may-change, unknown or harmless.",
+    ),
+]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Each judgement with its reason and its source.")
+]
+
+
 @_command
 def verify(
     lock: LockPath,
     target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET)] = None,
     rehash: Rehash = False,
+    satisfies: Annotated[
+        bool,
+        typer.Option("--satisfies", help="Let pass what is known not to change results."),
+    ] = False,
+    only: Only = None,
+    fail_on: FailOn = None,
+    explain: Explain = False,
     report: ReportPath = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Is this environment still that lock? Exit 0: yes; 1: no, and why."""
     from envfreeze import workflow
+    from envfreeze.cli import judged
 
+    asked = judged.Asked.of(only, fail_on, satisfies=satisfies)
     context = _context(quiet)
-    found = workflow.verified(lock, target, rehash=rehash, context=context)
+    found = workflow.verified(lock, target, rehash=rehash, context=context, layers=asked.layers)
     _report(found, report)
-    _difference(found.difference, json, quiet, "verified")
+    judgement = workflow.judged(found.difference)
+    if json:
+        typer.echo(judged.as_json(judgement), nl=False)
+    elif not quiet:
+        typer.echo(judged.verified_text(judgement, asked, explain=explain), nl=False)
+    raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
 
 
 @_command
@@ -520,17 +550,41 @@ def diff(
             help="File by file, from what is at hand: lines of texts, symbols of libraries.",
         ),
     ] = False,
+    only: Only = None,
+    fail_on: FailOn = None,
+    explain: Explain = False,
+    format: Annotated[
+        str, typer.Option("--format", help="text, json, markdown or html (one file, no network).")
+    ] = "text",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write it to this file.")
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """What differs between two locks or environments. Exit 0: nothing; 1: something."""
+    """What differs between two locks or environments, and what that may do to results.
+
+    Worst first. Exit 0: nothing differs; 1: something.
+    """
     from envfreeze import workflow
+    from envfreeze.cli import judged
 
     one, two = _sides(before, after, git)
+    asked = judged.Asked.of(only, fail_on)
+    wanted = judged.format_of("json" if json else format)
+    context = _context(quiet)
+    deep = None
     if files:
-        difference, deep = workflow.diff_files(one, two, _context(quiet))
-        _difference(difference, json, quiet, "", deep)
-    _difference(workflow.diff(one, two, _context(quiet)), json, quiet, "")
+        difference, deep = workflow.diff_files(one, two, context, asked.layers)
+    else:
+        difference = workflow.diff(one, two, context, asked.layers)
+    judgement = workflow.judged(difference)
+    data = judged.rendered(judgement, wanted, explain=explain, files=deep)
+    if output is not None:
+        workflow.write_text(output, data)
+    elif not quiet or wanted != "text":
+        typer.echo(data, nl=False)
+    raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
 
 
 def _sides(before: str | None, after: str | None, git: str | None) -> tuple[str, str]:
@@ -702,27 +756,6 @@ def templates(
         typer.echo(into / name)
 
 
-def _difference(
-    difference: Difference,
-    json: bool,
-    quiet: bool,
-    word: str,
-    files: list[FileDifference] | None = None,
-) -> None:
-    from envfreeze.diff import report
-
-    if json:
-        typer.echo(report.as_json(difference, files), nl=False)
-    elif not quiet:
-        text = report.as_text(difference)
-        typer.echo(f"{word}: {text}" if word and difference.equal else text, nl=False)
-        if files:
-            from envfreeze.diff import deep
-
-            typer.echo(deep.as_text(files), nl=False)
-    raise typer.Exit(Exit.OK if difference.equal else Exit.NO)
-
-
 git_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -769,7 +802,7 @@ def git_diff(
     shown = workflow.compared(arguments, _context(True))
     typer.echo(printable(shown.head))
     if shown.difference is not None:
-        typer.echo(report.as_text(shown.difference), nl=False)
+        typer.echo(report.as_text(workflow.judged(shown.difference)), nl=False)
     else:
         typer.echo(printable(shown.text), nl=False)
 

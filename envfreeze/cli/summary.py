@@ -396,14 +396,14 @@ def archived_text(archived: Archived) -> str:
 
 
 def built_text(built: Built, next_step: str) -> str:
-    from envfreeze.diff import report
+    from envfreeze.diff import judge, report
 
     if built.difference.equal:
         equal = f"verified: {_what(built)} equal to the lock"
         head = f"  {_line(built.place)}  {equal}\n{_table(built)}{_path(built)}"
         return f"{head}  next: {_line(next_step)}\n"
     head = f"  {_line(built.place)}  NOT verified\n{_table(built)}"
-    return head + report.as_text(built.difference)
+    return head + report.as_text(judge.judge(built.difference))
 
 
 def _table(built: Built) -> str:

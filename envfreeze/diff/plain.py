@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from envfreeze.diff import view
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 from envfreeze.diff.view import Item, View
 from envfreeze.model.lock import Lock
 

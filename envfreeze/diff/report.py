@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference
-from envfreeze.errors import printable
+from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference, Layer
+from envfreeze.diff.deep import FileDifference
+from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement
+from envfreeze.diff.lines import line, utf8
 from envfreeze.model import printed
 
 SHOWN = 20
@@ -40,42 +40,51 @@ class JsonReport(msgspec.Struct, kw_only=True):
     before: str
     after: str
     changes: list[Change]
-    files: list[msgspec.Struct] | msgspec.UnsetType = msgspec.UNSET
+    files: list[FileDifference] | msgspec.UnsetType = msgspec.UNSET
 
 
-def line(text: str) -> str:
-    """*text* so that it stays on its line, whatever a hostile name holds."""
-    return printable(_utf8(text)).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _utf8(text: str) -> str:
-    """What a path that is not UTF-8 looks like where only UTF-8 may go."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def as_json(difference: Difference, files: Sequence[msgspec.Struct] | None = None) -> bytes:
+def as_json(difference: Difference, files: list[FileDifference] | None = None) -> bytes:
     """:param files: of ``--files``, each file that differs (:mod:`envfreeze.diff.deep`)."""
     report = JsonReport(
         schema=1,
         equal=difference.equal,
-        before=_utf8(difference.before),
-        after=_utf8(difference.after),
+        before=utf8(difference.before),
+        after=utf8(difference.after),
         changes=difference.changes,
-        files=msgspec.UNSET if files is None else list(files),
+        files=msgspec.UNSET if files is None else files,
     )
     return printed.as_json(report)
 
 
-def as_text(difference: Difference, *, limit: int = SHOWN) -> str:
-    """The difference, layer by layer; one line where there is none."""
+def as_text(judgement: Judgement, *, limit: int = SHOWN, explain: bool = False) -> str:
+    """The difference with the verdict on top, layer by layer, worst first; one line where there is
+    none.
+
+    :param explain: with the reason and the source of each judgement.
+    """
+    difference = judgement.difference
     if not difference.changes:
         return f"equal: {line(difference.before)} and {line(difference.after)}\n"
-    lines = [_headline(difference)]
-    for layer in LAYERS:
-        changes = [change for change in difference.changes if change.layer == layer]
-        if changes:
-            lines += ["", _TITLES[layer], *_layer(changes, limit)]
+    lines = [*_judged_first(judgement), _headline(difference)]
+    for layer, judged in _by_layer(judgement):
+        lines += ["", _TITLES[layer], *_layer(judged, limit, explain)]
     return "\n".join(lines) + "\n"
+
+
+def _judged_first(judgement: Judgement) -> list[str]:
+    """The verdict, unless nothing differs but the proofs of what is equal."""
+    changes = judgement.difference.changes
+    told = any(change.counts or change.layer in BELOW for change in changes)
+    return [line(judgement.verdict)] if told else []
+
+
+def _by_layer(judgement: Judgement) -> list[tuple[Layer, list[Judged]]]:
+    """The layers in the order of the worst that is in each."""
+    found: dict[Layer, list[Judged]] = {}
+    for one in judgement.judged:
+        found.setdefault(one.change.layer, []).append(one)
+    rows = [(layer, found[layer]) for layer in LAYERS if layer in found]
+    return sorted(rows, key=lambda row: LEVELS.index(row[1][0].level))
 
 
 def _headline(difference: Difference) -> str:
@@ -88,20 +97,38 @@ def _headline(difference: Difference) -> str:
     return f"{count} {'difference' if count == 1 else 'differences'}: {before} -> {after}"
 
 
-def _layer(changes: list[Change], limit: int) -> list[str]:
-    width = min(32, max(len(line(change.name)) for change in changes))
+def _layer(judged: list[Judged], limit: int, explain: bool) -> list[str]:
+    width = min(32, max(len(line(one.change.name)) for one in judged))
     lines = []
-    for change in changes[:limit]:
-        lines.append(f"  {_MARKS[change.kind]} {line(change.name):<{width}}  {_what(change)}")
-        if change.note:
-            lines.append(f"      {line(change.note)}")
-        if change.layer in _WITH_FILES:
-            lines += [f"      {line(path)}" for path in change.files[:limit]]
-            if len(change.files) > limit:
-                lines.append(f"      ... and {len(change.files) - limit} more files")
-    if len(changes) > limit:
-        lines.append(f"  ... and {len(changes) - limit} more (--json lists all)")
+    level = None
+    for one in judged[:limit]:
+        if one.level != level:
+            level = one.level
+            lines.append(f"  {WORDS[level]}:")
+        lines += _one(one, width, limit)
+        if explain:
+            lines += _explained(one)
+    if len(judged) > limit:
+        lines.append(f"  ... and {len(judged) - limit} more (--json lists all)")
     return lines
+
+
+def _one(one: Judged, width: int, limit: int) -> list[str]:
+    change = one.change
+    lines = [f"    {_MARKS[change.kind]} {line(change.name):<{width}}  {_what(change)}"]
+    if change.note:
+        lines.append(f"        {line(change.note)}")
+    if change.layer in _WITH_FILES:
+        lines += [f"        {line(path)}" for path in change.files[:limit]]
+        if len(change.files) > limit:
+            lines.append(f"        ... and {len(change.files) - limit} more files")
+    return lines
+
+
+def _explained(one: Judged) -> list[str]:
+    source = f" [{line(one.source)}]" if one.source else ""
+    rule = f" (rule {line(one.rule)})" if one.rule else ""
+    return [f"        why: {line(one.reason)}{source}{rule}"]
 
 
 _MARKS = {

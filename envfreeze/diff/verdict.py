@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from envfreeze.diff.compare import Change, Difference
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 from envfreeze.model import printed
 from envfreeze.model.lock import Lock
 from envfreeze.model.words import plural

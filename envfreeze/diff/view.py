@@ -57,6 +57,8 @@ class View:
     below: dict[str, dict[str, str]] | None = None
     """``platform``, ``accelerator``, ``numerics``: each fact of the machine below; a part that is
     missing, or all where it is None, was not looked at."""
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Layer to name to the bytes of the file that a lock places it from."""
 
 
 def _files(found: Iterable[tuple[str, str | None, bool]]) -> dict[str, str | None]:
@@ -147,7 +149,21 @@ def of_lock(lock: Lock, title: str) -> View:
         prefix=_prefix(machine.conda.loose.files if machine.conda and machine.conda.loose else ()),
         layers=machine.layers,
         below=below.words(machine.host),
+        sizes=_sizes(lock),
     )
+
+
+def _sizes(lock: Lock) -> dict[str, dict[str, int]]:
+    machine = lock.machine
+    archive = machine.interpreter.archive
+    conda = machine.conda.packages if machine.conda else []
+    return {
+        "interpreter": {"its own files": archive.size} if archive else {},
+        "packages": {p.name: p.artifact.size for p in lock.packages if p.facts.proof != "base"},
+        "sources": {s.key: s.archive.size for s in machine.sources if s.archive},
+        "conda": {p.name: p.artifact.size for p in conda if p.artifact},
+        "system": {f"{p.name}:{p.arch}": p.artifact.size for p in machine.system.packages},
+    }
 
 
 def _locked(package: Package) -> Item:

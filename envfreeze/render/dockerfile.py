@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from envfreeze.data.templates import template_path, template_text
 from envfreeze.errors import LockError, NotHermeticError, UsageError, printable
 from envfreeze.model.lock import Lock, SystemPackage
 from envfreeze.render import running
 from envfreeze.render.running import Running
-from envfreeze.render.templates import template_path, template_text
 
 INTERPRETER = "interpreter.tar.gz"
 PACKAGES = "packages.tar"

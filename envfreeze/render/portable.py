@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from envfreeze.data.templates import template_text
 from envfreeze.errors import LockError
 from envfreeze.model.lock import Artifact, Lock, Package
 from envfreeze.render import dockerfile
 from envfreeze.render.dockerfile import DockerOptions
-from envfreeze.render.templates import template_text
 
 ENVIRONMENT = "environment.tar"
 REQUIREMENTS = "packages/requirements.txt"

@@ -5,36 +5,15 @@ The table names a source for each row. What it does not know is said to be unkno
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
-from importlib import resources
 from typing import Literal
 
 import msgspec
 
-from envfreeze.model import toml
+from envfreeze.data.settings import Row, rows, table
 from envfreeze.model.host import Numerics
 
 Effect = Literal["changes", "may-change", "none", "unknown"]
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row of the table."""
-
-    names: list[str]
-    about: str
-    effect: Literal["changes", "may-change", "none"]
-    reproducible: list[str] = msgspec.field(default_factory=list)
-    """Values with which results repeat."""
-    advice: str = ""
-    source: str
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``data/numerics.toml``."""
-
-    variable: list[Row]
-    switch: list[Row]
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,18 +26,6 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
     """What to do for results that repeat; empty: nothing more."""
     source: str
-
-
-@functools.cache
-def table() -> Table:
-    """The table that comes with envfreeze."""
-    text = (resources.files("envfreeze") / "data" / "numerics.toml").read_text("utf-8")
-    return msgspec.convert(toml.load(text), type=Table)
-
-
-@functools.cache
-def _rows() -> dict[str, Row]:
-    return {name: row for row in [*table().variable, *table().switch] for name in row.names}
 
 
 def explain(numerics: Numerics) -> list[Explained]:
@@ -76,7 +43,7 @@ def _settings(numerics: Numerics) -> Iterator[tuple[str, str]]:
 
 
 def _explained(name: str, value: str) -> Explained:
-    row = _rows().get(name)
+    row = rows().get(name)
     if row is None:
         return Explained(name=name, value=value, meaning="", effect="unknown", advice="", source="")
     return Explained(

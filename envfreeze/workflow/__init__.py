@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
     from envfreeze.workflow.gitdriver import Shown, check, compared, setup, text
     from envfreeze.workflow.imaging import Archived, build_docker, build_oci, render_docker
+    from envfreeze.workflow.judging import judged, write_text
     from envfreeze.workflow.pushing import Pulled, Pushed, pull
     from envfreeze.workflow.revisions import sides
     from envfreeze.workflow.templating import templates
@@ -54,6 +55,7 @@ _ROOMS = {
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),
     "gitdriver": ("Shown", "check", "compared", "setup", "text"),
     "revisions": ("sides",),
+    "judging": ("judged", "write_text"),
     "templating": ("templates",),
     "pushing": ("Pulled", "Pushed", "pull"),
 }
@@ -94,6 +96,7 @@ __all__ = [
     "diff_files",
     "doctor",
     "export",
+    "judged",
     "load",
     "pull",
     "render_docker",
@@ -104,6 +107,7 @@ __all__ = [
     "verified",
     "verify",
     "write_report",
+    "write_text",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,13 +51,28 @@ def verify(
     return verified(lock_path, target, rehash=rehash, context=context).difference
 
 
-def verified(lock_path: Path, target: str | None, *, rehash: bool, context: Context) -> Verified:
-    """The same, with the verdict on each layer."""
+def verified(
+    lock_path: Path,
+    target: str | None,
+    *,
+    rehash: bool,
+    context: Context,
+    layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
+) -> Verified:
+    """The same, with the verdict on each layer; only in these *layers*."""
     lock = load(lock_path)
     if target is not None and is_inside(target):
-        return _verify_inside(lock, lock_path, target, context)
+        return _only(_verify_inside(lock, lock_path, target, context), layers)
     found = local.find(target, context.environ)
-    return verify_local(lock, lock_path, found, context, rehash=rehash)
+    return verify_local(lock, lock_path, found, context, layers, rehash=rehash)
+
+
+def _only(found: Verified, layers: tuple[comparing.Layer, ...]) -> Verified:
+    changes = [change for change in found.difference.changes if change.layer in layers]
+    difference = msgspec.structs.replace(found.difference, changes=changes)
+    asked = {*layers, "patches"} if "packages" in layers else {*layers}
+    verdicts = [one for one in found.verdicts if one.layer in asked]
+    return replace(found, difference=difference, verdicts=verdicts)
 
 
 def verify_local(
@@ -168,13 +183,21 @@ def _tree(change: comparing.Change, side: view.View) -> str | None:
     return items[change.name].tree
 
 
-def diff(before: str, after: str, context: Context) -> comparing.Difference:
-    """Compare two sides, each a lock or a target."""
-    return _compare(_side(before, context), _side(after, context))
+def diff(
+    before: str,
+    after: str,
+    context: Context,
+    layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
+) -> comparing.Difference:
+    """Compare two sides, each a lock or a target, in these *layers*."""
+    return _compare(_side(before, context), _side(after, context), layers)
 
 
 def diff_files(
-    before: str, after: str, context: Context
+    before: str,
+    after: str,
+    context: Context,
+    layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
 ) -> tuple[comparing.Difference, list[FileDifference]]:
     """The same, and what differs in each file whose bytes are at hand.
 
@@ -187,7 +210,7 @@ def diff_files(
             raise _out_of_reach(text)
     one, two = _side(before, context), _side(after, context)
     held = _holder(one, before), _holder(two, after)
-    difference = _compare(one, two)
+    difference = _compare(one, two, layers)
     with context.progress.task("files"):
         return difference, deepening.deepen(difference, held[0](), held[1]())
 

@@ -13,7 +13,7 @@ def templates(into: Path) -> list[str]:
 
     :raises UsageError: one of them is there already: it may have been changed.
     """
-    from envfreeze.render.templates import all_templates
+    from envfreeze.data.templates import all_templates
 
     found = all_templates()
     if into.exists() and not into.is_dir():

@@ -139,6 +139,10 @@ def test_a_bug_is_not_hidden() -> None:
         (["verify", "absent.lock"], 5),
         (["diff", "absent.lock", "absent"], 5),
         (["diff", "absent", "absent"], 3),
+        (["diff", "absent", "absent", "--only", "kitchen"], 2),
+        (["diff", "absent", "absent", "--fail-on", "x"], 2),
+        (["diff", "absent", "absent", "--format", "pdf"], 2),
+        (["verify", "absent.lock", "--satisfies", "--fail-on", "changes"], 2),
     ],
 )
 def test_bad_calls(
@@ -183,6 +187,26 @@ def test_capture_verify_build_diff(
     out, err = capsys.readouterr()
     assert "demo.py" in out
     assert err == ""
+
+
+def test_what_may_be_let_pass(
+    env: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("capture", env, "-o", "env.lock") == 0
+    assert call("build", "env.lock", "--into", "rebuilt") == 0
+    (tmp_path / "rebuilt" / envs.SITE / "NOTES.md").write_text("read me")
+    capsys.readouterr()
+    assert call("verify", "env.lock", "rebuilt") == 1
+    out = capsys.readouterr().out
+    assert out.startswith("Nothing that changes results: 1 difference")
+    assert call("verify", "env.lock", "rebuilt", "--satisfies") == 0
+    assert capsys.readouterr().out == f"satisfied: {out}"
+    assert call("verify", "env.lock", "rebuilt", "--only", "packages") == 0
+    assert call("diff", "env.lock", "rebuilt", "--fail-on", "may-change", "-o", "report.txt") == 0
+    capsys.readouterr()
+    assert call("diff", "env.lock", "rebuilt", "--explain", "-o", "report.txt") == 1
+    assert capsys.readouterr().out == ""
+    assert "why: only documentation" in (tmp_path / "report.txt").read_text()
 
 
 def test_json(env: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from envfreeze.diff import below, report
 from envfreeze.diff.compare import compare
+from envfreeze.diff.judge import judge
 from envfreeze.model.host import (
     Accelerator,
     Blas,
@@ -77,8 +78,10 @@ def test_another_machine_is_told_and_does_not_count() -> None:
         ("numerics", "variables.OMP_NUM_THREADS", "2", "1"),
     ]
     assert difference.equal
-    text = report.as_text(difference)
-    assert text.startswith("equal environments on machines that differ:")
+    text = report.as_text(judge(difference))
+    first, second, *_ = text.splitlines()
+    assert first.startswith("Changes results: OMP_NUM_THREADS 2 -> 1 (")
+    assert second.startswith("equal environments on machines that differ:")
     assert "OMP_NUM_THREADS" in text
 
 

@@ -206,3 +206,60 @@ def test_the_same_source_built_twice_is_told() -> None:
         "built from git commit 1, then from git commit 2"
     )
     assert change(None, "git commit 2") is None
+
+
+whole = st.builds(
+    View,
+    title=WORDS,
+    id=MAYBE,
+    interpreter=st.dictionaries(WORDS, WORDS, max_size=3),
+    packages=st.dictionaries(WORDS, WORDS, max_size=4).map(
+        lambda d: {name: item(name, version) for name, version in d.items()}
+    ),
+    files=st.dictionaries(WORDS, WORDS, max_size=3),
+    system=st.dictionaries(WORDS, WORDS, max_size=3),
+    system_whole=st.just(True),
+    below=st.dictionaries(
+        st.sampled_from(["platform", "accelerator", "numerics"]),
+        st.dictionaries(WORDS, WORDS, max_size=3),
+        min_size=3,
+    ),
+)
+"""Sides that know all they have, in words short enough to be told whole."""
+
+
+def told(side: View) -> dict[tuple[str, str], str]:
+    """What a side says, each fact by its layer and name."""
+    layers: dict[str, dict[str, str]] = {
+        "interpreter": side.interpreter,
+        "packages": {name: found.version for name, found in side.packages.items()},
+        "files": {name: word for name, word in side.files.items() if word is not None},
+        "system": side.system or {},
+        **(side.below or {}),
+    }
+    return {(layer, name): word for layer, facts in layers.items() for name, word in facts.items()}
+
+
+def applied(changes: list[Change], facts: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """*facts* after *changes*; what was before must be what a change says."""
+    after = dict(facts)
+    for change in changes:
+        key = (change.layer, change.name)
+        assert after.pop(key, None) == change.before
+        if change.after is not None:
+            after[key] = change.after
+    return after
+
+
+@given(whole, whole)
+def test_applied_to_one_side_it_gives_the_other(one: View, two: View) -> None:
+    assert applied(compare(one, two).changes, told(one)) == told(two)
+
+
+@given(views, views)
+def test_nothing_is_said_that_neither_side_knows(one: View, two: View) -> None:
+    known = {*told(one), *told(two)}
+    known |= {("files", name) for side in (one, two) for name in side.files}
+    for change in compare(one, two).changes:
+        if (change.layer, change.name) != ("system", "system packages"):
+            assert (change.layer, change.name) in known

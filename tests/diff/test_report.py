@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envfreeze.diff.compare import LAYERS, Change, Difference
+from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference
+from envfreeze.diff.judge import judge
 from envfreeze.diff.report import JsonReport, as_json, as_text
 from tests import strategies
 
@@ -38,7 +39,8 @@ _BAD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-
 
 @given(differences)
 def test_no_name_can_break_a_line_or_move_the_cursor(difference: Difference) -> None:
-    text = as_text(difference)
+    judgement = judge(difference)
+    text = as_text(judgement)
     assert not _BAD.search(text)
     layers = {change.layer for change in difference.changes}
     files = sum(
@@ -47,8 +49,11 @@ def test_no_name_can_break_a_line_or_move_the_cursor(difference: Difference) -> 
         if c.layer in {"packages", "shadowed", "sources", "conda"}
     )
     notes = sum(1 for c in difference.changes if c.note)
-    expected = 1 + 2 * len(layers) + len(difference.changes) + files + notes
+    levels = len({(one.change.layer, one.level) for one in judgement.judged})
+    told = any(c.counts or c.layer in BELOW for c in difference.changes)
+    expected = 1 + told + 2 * len(layers) + levels + len(difference.changes) + files + notes
     assert text.count("\n") == expected
+    assert as_text(judgement, explain=True).count("\n") == expected + len(difference.changes)
     text.encode("utf-8")
 
 
@@ -63,7 +68,7 @@ def test_json_says_the_same(difference: Difference) -> None:
 def test_a_path_that_is_not_utf8() -> None:
     title = os.fsdecode(b"/env-\xff")
     difference = Difference(before=title, after="b", changes=[])
-    assert as_text(difference) == "equal: /env-\\udcff and b\n"
+    assert as_text(judge(difference)) == "equal: /env-\\udcff and b\n"
     assert msgspec.json.decode(as_json(difference))["before"] == "/env-\\udcff"
 
 
@@ -123,7 +128,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_as_a_person_reads_it(name: str) -> None:
-    text = as_text(Difference(before="before.lock", after="after.lock", changes=SMALL[name]))
+    text = as_text(judge(Difference(before="before.lock", after="after.lock", changes=SMALL[name])))
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("ENVFREEZE_TESTS_WRITE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
+from envfreeze.data.templates import template_text
 from envfreeze.errors import LockError, UsageError
 from envfreeze.model.lock import (
     Artifact,
@@ -37,7 +38,6 @@ from envfreeze.model.lock import (
 from envfreeze.render import dockerfile, imageconfig, portable
 from envfreeze.render.dockerfile import DockerOptions, render
 from envfreeze.render.running import Gpu, Running
-from envfreeze.render.templates import template_text
 from tests.support.dockerfiles import instructions, parse
 from tests.support.locks import BASE, deb, interpreter, lock
 

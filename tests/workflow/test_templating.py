@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from envfreeze import workflow
+from envfreeze.data.templates import all_templates
 from envfreeze.errors import UsageError
 from envfreeze.render.dockerfile import DockerOptions, render
-from envfreeze.render.templates import all_templates
 from tests.support.dockerfiles import parse
 from tests.support.locks import BASE, lock
 

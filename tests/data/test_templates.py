@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from envfreeze.data import templates
+from envfreeze.data.templates import all_templates, template_text
 from envfreeze.errors import UsageError
-from envfreeze.render import templates
-from envfreeze.render.templates import template_text
 
 
 def test_found_in_this_installation() -> None:
     assert "FROM {{ base }}" in template_text("Dockerfile.j2")
+
+
+def test_a_copy_holds_what_a_build_takes_and_not_the_page_of_a_report() -> None:
+    names = set(all_templates())
+    assert "Dockerfile.j2" in names
+    assert not {"report.html.j2", "report.css", "report.js"} & names
+    assert "<html" in template_text("report.html.j2")
 
 
 def test_an_override_comes_first_and_need_not_have_all(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from envfreeze.errors import UsageError
 _HERE = Path(__file__).resolve().parents[1]
 _PLACES = (_HERE / "templates", _HERE.parent / "templates")
 """A wheel carries them inside the package; a checkout or editable install has them beside it."""
+_PAGE = {"report", "report.html"}
+"""The page of a report: no command takes another one."""
 
 
 def template_text(name: str, override: Path | None = None) -> str:
@@ -24,10 +26,10 @@ def template_text(name: str, override: Path | None = None) -> str:
 
 
 def all_templates() -> dict[str, Path]:
-    """Our own, by name."""
+    """Our own of an image and of a directory to build it, by name: those that a build takes."""
     here = next((place for place in _PLACES if place.is_dir()), None)
     found = sorted(here.iterdir()) if here is not None else []
-    return {path.name: path for path in found if path.is_file()}
+    return {path.name: path for path in found if path.is_file() and path.stem not in _PAGE}
 
 
 def template_path(name: str, override: Path | None = None) -> Path:
