@@ -20,11 +20,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from envfreeze.diff import plain
+from envfreeze.diff import judge, plain
 from envfreeze.diff.compare import Difference
+from envfreeze.diff.judge import Judgement
 from envfreeze.errors import EnvfreezeError, UsageError
 from envfreeze.store import disk_errors, write_atomic
-from envfreeze.workflow import comparing
+from envfreeze.workflow import comparing, judging
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.revisions import find_repository, git
 
@@ -50,7 +51,7 @@ class Shown:
 
     head: str
     """The line that git's own diff would begin with."""
-    difference: Difference | None = None
+    judgement: Judgement | None = None
     """None: one side, or both, is no lock of ours; or there is only one."""
     text: str = ""
     """What is shown in its stead."""
@@ -71,13 +72,22 @@ def compared(arguments: list[str], context: Context) -> Shown:
     if _ABSENT not in {old, new}:
         try:
             found = comparing.diff_locks(old, new, context)
-            return Shown(head=head, difference=replace(found, before=f"a/{path}", after=f"b/{to}"))
+            found = replace(found, before=f"a/{path}", after=f"b/{to}")
+            return Shown(head=head, judgement=_judged(found))
         except EnvfreezeError:
             pass
         one, two = _read(old), _read(new)  # Such as the file lies there, not its facts.
     else:
         one, two = text(old), text(new)
     return Shown(head=head, text=_unified(to, one, two))
+
+
+def _judged(difference: Difference) -> Judgement:
+    """By the repository's own rules as well, where they can be read."""
+    try:
+        return judging.judged(difference)
+    except EnvfreezeError:
+        return judge.judge(difference)
 
 
 def _unified(path: str, one: bytes, two: bytes) -> str:

@@ -255,6 +255,17 @@ def test_git_does_not_fail_on_what_is_no_lock(driven: Repository) -> None:
     assert "+<<<<<<< ours" in driven.git("log", "-p", "-1")
 
 
+def test_git_does_not_fail_on_rules_that_cannot_be_read(
+    repository: Repository, said: Callable[..., str]
+) -> None:
+    rules = repository.place / "pyproject.toml"
+    rules.write_text("[[tool.envfreeze.rules]]\nid = 1\n")
+    said("diff", "--git", "HEAD~1", code=Exit.USAGE)
+    repository.write("b.lock", repository.locked("3.0"))
+    rest = ("a" * 40, "100644")
+    assert "2.0 -> 3.0" in said("git", "diff", "--", "x", "env.lock", *rest, "b.lock", *rest)
+
+
 def test_a_new_and_a_deleted_lock_are_shown_whole(
     repository: Repository, said: Callable[..., str]
 ) -> None:
