@@ -797,8 +797,8 @@ def git_diff(
 
     shown = workflow.shown(arguments, _context(True))
     typer.echo(printable(shown.head))
-    if shown.difference is not None:
-        typer.echo(report.as_text(workflow.judged(shown.difference)), nl=False)
+    if shown.judgement is not None:
+        typer.echo(report.as_text(shown.judgement), nl=False)
     else:
         typer.echo(printable(shown.text), nl=False)
 

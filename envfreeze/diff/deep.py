@@ -15,7 +15,6 @@ import msgspec
 
 from envfreeze.diff.compare import Layer
 from envfreeze.diff.lines import line
-from envfreeze.diff.report import SHOWN
 from envfreeze.errors import printable
 
 TEXT_LIMIT = 1 << 20
@@ -26,6 +25,7 @@ NAMES = 200
 """Symbols of a library that are listed, in each direction; what is beyond is counted."""
 _SHOWN_NAMES = 12
 _SHOWN_FILES = 100
+_SHOWN_UNKNOWN = 20
 
 Kind = Literal["text", "library", "binary", "link", "unread"]
 """``unread``: the bytes of one side are not at hand, or too many, so that nothing else is known."""
@@ -225,9 +225,9 @@ def as_text(files: list[FileDifference], *, limit: int = _SHOWN_FILES) -> str:
     if unknown:
         lines += ["", "Not compared file by file"]
         width = min(32, max(len(line(file.name)) for file in unknown))
-        for file in unknown[:SHOWN]:
+        for file in unknown[:_SHOWN_UNKNOWN]:
             lines.append(f"  ? {line(file.name):<{width}}  {line(file.problem or '')}".rstrip())
-        lines += _rest(len(unknown) - SHOWN, "")
+        lines += _rest(len(unknown) - _SHOWN_UNKNOWN, "")
     return "".join(f"{text}\n" for text in lines)
 
 

@@ -20,17 +20,20 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from envfreeze.diff import plain
+from envfreeze.diff import judge, plain
 from envfreeze.diff.compare import Difference
+from envfreeze.diff.judge import Judgement
 from envfreeze.errors import EnvfreezeError, UsageError
 from envfreeze.store import disk_errors, write_atomic
-from envfreeze.workflow import comparing
+from envfreeze.workflow import comparing, judging
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.revisions import find_repository, git
 
 NAME = "envfreeze"
 """Of the driver: ``diff=envfreeze`` in ``.gitattributes``."""
 _ABSENT = Path(os.devnull)
+_OURS = re.compile(r"(.*[/ ])?envfreeze'? git (diff|text) --")
+"""What an envfreeze has set that was installed elsewhere."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.+@=/-]+")
 
 
@@ -48,7 +51,7 @@ class Shown:
 
     head: str
     """The line that git's own diff would begin with."""
-    difference: Difference | None = None
+    judgement: Judgement | None = None
     """None: one side, or both, is no lock of ours; or there is only one."""
     text: str = ""
     """What is shown in its stead."""
@@ -69,13 +72,22 @@ def shown(arguments: list[str], context: Context) -> Shown:
     if _ABSENT not in {old, new}:
         try:
             found = comparing.diff_locks(old, new, context)
-            return Shown(head=head, difference=replace(found, before=f"a/{path}", after=f"b/{to}"))
+            found = replace(found, before=f"a/{path}", after=f"b/{to}")
+            return Shown(head=head, judgement=_judged(found))
         except EnvfreezeError:
             pass
         one, two = _read(old), _read(new)  # Such as the file lies there, not its facts.
     else:
         one, two = text(old), text(new)
     return Shown(head=head, text=_unified(to, one, two))
+
+
+def _judged(difference: Difference) -> Judgement:
+    """By the repository's own rules as well, where they can be read."""
+    try:
+        return judging.judged(difference)
+    except EnvfreezeError:
+        return judge.judge(difference)
 
 
 def _unified(path: str, one: bytes, two: bytes) -> str:
@@ -118,7 +130,7 @@ def setup(lock: Path, *, everywhere: bool) -> list[str]:
     attributes, pattern = _attributes(lock, top, directory)
     done = _add_line(attributes, pattern)
     for key, value in wanted.items():
-        if _config(directory, scope, key) is None:
+        if _config(directory, scope, key) != value:
             _set(directory, scope, key, value)
             done.append(f"git config {scope} {key} {shlex.quote(value)}")
     return done
@@ -142,7 +154,7 @@ def _config(directory: Path, scope: str, key: str) -> str | None:
 
 def _check_free(directory: Path, scope: str, key: str, value: str) -> None:
     there = _config(directory, scope, key)
-    if there is not None and there != value:
+    if there is not None and there != value and not _OURS.fullmatch(there):
         raise UsageError(
             f"git config {scope} {key} is something else already: {there}",
             hint=f"To have it set up anew: git config {scope} --unset-all {key}",

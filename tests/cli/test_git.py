@@ -111,7 +111,7 @@ def test_a_revision_against_the_lock_that_lies_here(
 ) -> None:
     assert said("diff", "--git", "HEAD").startswith("equal: HEAD:env.lock and env.lock")
     out = said("diff", "--git", "HEAD~1", code=1)
-    assert out.splitlines()[1] == "1 difference: HEAD~1:env.lock -> env.lock"
+    assert "\n1 difference: HEAD~1:env.lock -> env.lock\n" in out
     assert "numpy  1.0 -> 2.0" in out
     repository.write("env.lock", repository.locked("3.0"))
     assert "numpy  2.0 -> 3.0" in said("diff", "--git", "HEAD", code=1)
@@ -238,9 +238,8 @@ def driven(
 def test_git_diff_and_git_log_show_what_differs(driven: Repository) -> None:
     driven.write("env.lock", driven.locked("3.0"))
     out = driven.git("diff")
-    assert out.startswith(
-        "diff --envfreeze a/env.lock b/env.lock\nChanges results: numpy 2.0 -> 3.0"
-    )
+    assert out.startswith("diff --envfreeze a/env.lock b/env.lock\n")
+    assert "\n1 difference: a/env.lock -> b/env.lock\n" in out
     assert "numpy  2.0 -> 3.0" in out
     out = driven.git("log", "-p", "-1", "HEAD~1", "--", "env.lock")
     assert re.search(r"^-package numpy 1\.0 proved \w+\n\+package numpy 2\.0 proved", out, re.M)
@@ -254,6 +253,17 @@ def test_git_does_not_fail_on_what_is_no_lock(driven: Repository) -> None:
     assert "+<<<<<<< ours" in out
     driven.commit("broken")
     assert "+<<<<<<< ours" in driven.git("log", "-p", "-1")
+
+
+def test_git_does_not_fail_on_rules_that_cannot_be_read(
+    repository: Repository, said: Callable[..., str]
+) -> None:
+    rules = repository.place / "pyproject.toml"
+    rules.write_text("[[tool.envfreeze.rules]]\nid = 1\n")
+    said("diff", "--git", "HEAD~1", code=Exit.USAGE)
+    repository.write("b.lock", repository.locked("3.0"))
+    rest = ("a" * 40, "100644")
+    assert "2.0 -> 3.0" in said("git", "diff", "--", "x", "env.lock", *rest, "b.lock", *rest)
 
 
 def test_a_new_and_a_deleted_lock_are_shown_whole(
@@ -271,7 +281,7 @@ def test_a_renamed_and_an_unmerged_lock(repository: Repository, said: Callable[.
     repository.write("b.lock", repository.locked("3.0"))
     more = ("b.lock", "similarity index 90%\n")
     out = said("git", "diff", "--", "a.lock", "env.lock", *rest, "b.lock", *rest, *more)
-    assert out.startswith("diff --envfreeze a/a.lock b/b.lock\nChanges results: numpy")
+    assert out.startswith("diff --envfreeze a/a.lock b/b.lock\n")
     assert "\n1 difference: a/a.lock -> b/b.lock\n" in out
     assert said("git", "diff", "--", "env.lock") == "* Unmerged path env.lock\n"
 
@@ -329,6 +339,27 @@ def test_setup_writes_through_no_link(repository: Repository, said: Callable[...
     (repository.place / ".gitattributes").symlink_to(other)
     assert "is a link" in said("git", "setup", code=Exit.USAGE)
     assert not other.exists()
+
+
+def test_setup_replaces_what_an_envfreeze_of_another_place_has_set(
+    repository: Repository, said: Callable[..., str]
+) -> None:
+    for old in (
+        "'/old place/bin/envfreeze' git diff --",
+        "/old/python -I -m envfreeze git diff --",
+    ):
+        repository.git("config", "diff.envfreeze.command", old)
+        assert "diff.envfreeze.command" in said("git", "setup")
+        assert "old" not in repository.git("config", "diff.envfreeze.command")
+    repository.git("config", "diff.envfreeze.command", "not-envfreeze git diff --")
+    assert "something else already" in said("git", "setup", code=Exit.USAGE)
+
+
+def test_a_lock_in_a_place_with_a_space(repository: Repository, said: Callable[..., str]) -> None:
+    (repository.place / "a b").mkdir()
+    assert ".gitattributes: env.lock diff=envfreeze" in said("git", "setup", "a b/env.lock")
+    assert "diff: envfreeze" in repository.git("check-attr", "diff", "a b/env.lock")
+    assert "cannot hold plainly" in said("git", "setup", "a b.lock", code=Exit.USAGE)
 
 
 # --- hooks and the action --------------------------------------------------------------------
@@ -390,7 +421,7 @@ def test_the_action_calls_what_there_is_and_trusts_nothing() -> None:
         words = shlex.split(text)
         command = words_of_command(words)
         known = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} - {"--", "--format"} <= known
+        assert {word for word in words if word.startswith("--")} - {"--"} <= known
 
 
 class Runner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,55 @@ def test_the_symbols_are_those_that_pyelftools_finds() -> None:
         found = symbols_of(io.BytesIO(data))
         assert found == symbols_with_pyelftools(data)
         assert found
+
+
+def with_symbols(*, wide: bool, little: bool) -> bytes:
+    """An object of three sections: none, the symbols and their names."""
+    end = "<" if little else ">"
+    names = b"\0defined\0weak\0needed\0local\0"
+
+    def symbol(name: str, binding: int, section: int) -> bytes:
+        place = names.index(name.encode()) if name else 0
+        if wide:
+            return struct.pack(end + "LBBHQQ", place, binding << 4, 0, section, 1, 1)
+        return struct.pack(end + "LLLBBH", place, 1, 1, binding << 4, 0, section)
+
+    table = b"".join(
+        symbol(*row)
+        for row in [
+            ("", 0, 0),
+            ("defined", 1, 1),
+            ("weak", 2, 1),
+            ("needed", 1, 0),
+            ("local", 0, 1),
+        ]
+    )
+    head = 64 if wide else 52
+    row, entry = (64, 24) if wide else (40, 16)
+    at = head + len(table) + len(names)
+
+    def section(kind: int, offset: int, size: int, each: int) -> bytes:
+        form = end + ("LLQQQQLLQQ" if wide else "LLLLLLLLLL")
+        return struct.pack(form, 0, kind, 0, 0, offset, size, 2, 0, 1, each)
+
+    sections = section(0, 0, 0, 0) + section(11, head, len(table), entry)
+    sections += section(3, head + len(table), len(names), 0)
+    ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if little else 2, 1]) + bytes(9)
+    form = end + ("HHLQQQLHHHHHH" if wide else "HHLLLLLHHHHHH")
+    header = struct.pack(form, 3, 62, 1, 0, 0, at, 0, head, 0, 0, row, 3, 2)
+    return ident + header + table + names + sections
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("little", [True, False])
+def test_symbols_of_either_width_and_order(wide: bool, little: bool) -> None:
+    data = with_symbols(wide=wide, little=little)
+    assert symbols_of(io.BytesIO(data)) == {"defined", "weak"}
+    elf = ELFFile(io.BytesIO(data))
+    assert (elf.elfclass, elf.little_endian) == (64 if wide else 32, little)
+    table = elf.get_section(1)
+    assert isinstance(table, SymbolTableSection)
+    assert [symbol.name for symbol in table.iter_symbols()][1:3] == ["defined", "weak"]
 
 
 def test_symbols_of_what_has_none() -> None:
