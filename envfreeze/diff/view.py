@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from envfreeze.diff import below
 from envfreeze.model.conda import CondaPackage
@@ -11,6 +12,10 @@ from envfreeze.model.identity import interpreter_facts, normalize
 from envfreeze.model.lock import Lock, LooseEntry, Package
 from envfreeze.model.snapshot import CondaRecord, LooseFile, Snapshot
 from envfreeze.model.survey import Seen, Survey, digest_of, layers_of, survey
+
+Reach = Literal["all", "some", "none"]
+"""How much of a layer a side knows: what it does not name is not there, or need not be missing, or
+it says nothing of the layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class Item:
     """Files that are not what the side's own RECORD says (edited or missing)."""
     origin: str | None = None
     """What it was built from, in a few words that differ where that differs; None: not known."""
+    listed: frozenset[str] = frozenset()
+    """sha256 of every file that it may be placed from, where its side lists them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,22 @@ class View:
     below: dict[str, dict[str, str]] | None = None
     """``platform``, ``accelerator``, ``numerics``: each fact of the machine below; a part that is
     missing, or all where it is None, was not looked at."""
+    reach: Mapping[str, Reach] = field(default_factory=dict)
+    """Of each layer, and of ``prefix``; one that is missing is known whole. A lock and a look know
+    all of theirs; a document of another tool does not."""
+    open: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By layer: what is named and not known for certain, and in words what is known of it."""
+    beside: frozenset[str] = frozenset()
+    """Packages that may be there unnamed, though it knows the layer whole: installers."""
+    trees: bool = True
+    """Whether it knows the files of distributions at all."""
+
+    def reaches(self, layer: str) -> Reach:
+        return self.reach.get(layer, "all")
+
+    def lacks(self, layer: str, name: str) -> bool:
+        """Whether *name*, which it does not have, is known not to be there."""
+        return self.reaches(layer) == "all" and name not in self.beside
 
 
 def _files(found: Iterable[tuple[str, str | None, bool]]) -> dict[str, str | None]:
