@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from envfreeze.diff import below
+from envfreeze.model.artifact import is_below
 from envfreeze.model.conda import CondaPackage
 from envfreeze.model.identity import interpreter_facts, normalize
 from envfreeze.model.lock import Lock, LooseEntry, Package
@@ -36,6 +37,8 @@ class Item:
     """What it was built from, in a few words that differ where that differs; None: not known."""
     listed: frozenset[str] = frozenset()
     """sha256 of every file that it may be placed from, where its side lists them."""
+    project: bool = False
+    """Installed from a directory: somebody's own project, which its lock need not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +155,14 @@ def of_lock(lock: Lock, title: str) -> View:
 
     for loose in machine.loose_dists:
         name = normalize(loose.name)
-        packages.setdefault(name, Item(name=name, version=loose.version, tree=None, proof="packed"))
+        item = Item(
+            name=name,
+            version=loose.version,
+            tree=None,
+            proof="packed",
+            project=any(is_below(loose.site, source.root) for source in machine.sources),
+        )
+        packages.setdefault(name, item)
     return View(
         title=title,
         id=machine.id,
@@ -181,7 +191,13 @@ def _locked(package: Package) -> Item:
         proof=package.facts.proof,
         artifact=None if package.facts.proof == "base" else package.artifact.sha256,
         origin=_origin(package),
+        project=_from_directory(package.facts.direct_url),
     )
+
+
+def _from_directory(direct_url: str | None) -> bool:
+    """Whether direct_url.json, of a target, names a directory (PEP 610)."""
+    return direct_url is not None and '"dir_info"' in direct_url
 
 
 def _live(item: Seen) -> Item:
@@ -190,6 +206,7 @@ def _live(item: Seen) -> Item:
         version=item.dist.version,
         tree=item.tree,
         changed=tuple(sorted({*item.edited, *item.missing})),
+        project=_from_directory(item.dist.direct_url),
     )
 
 
@@ -199,7 +216,8 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
     digests = {source.key: digest_of(source) for source in snapshot.sources}
     for dist in [*seen.loose_dists, *seen.in_sources, *seen.stranded]:
         name = normalize(dist.name)
-        packages.setdefault(name, Item(name=name, version=dist.version, tree=None))
+        project = dist in seen.in_sources or _from_directory(dist.direct_url)
+        packages.setdefault(name, Item(name=name, version=dist.version, tree=None, project=project))
     return View(
         title=title,
         id=None,

@@ -1,4 +1,7 @@
-"""``envfreeze verify`` and ``envfreeze diff``: two sides, each a lock or a target."""
+"""``envfreeze verify`` and ``envfreeze diff``: two sides, each a lock or a target.
+
+For ``diff`` a side may be a document of another tool, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envfreeze.diff import compare as comparing
-from envfreeze.diff import verdict, view
+from envfreeze.diff import foreign, verdict, view
+from envfreeze.diff.foreign.place import place_of
+from envfreeze.diff.foreign.sides import view_of
 from envfreeze.errors import EngineError, LockError, TargetError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
@@ -26,6 +31,9 @@ from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
+
+_MOST = 64 * 1024 * 1024
+"""Bytes of a document of another tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +58,28 @@ def verify(
 
 def verified(lock_path: Path, target: str | None, *, rehash: bool, context: Context) -> Verified:
     """The same, with the verdict on each layer."""
-    lock = load(lock_path)
+    lock = _ours(lock_path)
     if target is not None and is_inside(target):
         return _verify_inside(lock, lock_path, target, context)
     found = local.find(target, context.environ)
     return verify_local(lock, lock_path, found, context, rehash=rehash)
+
+
+def _ours(path: Path) -> Lock:
+    """The lock at *path*.
+
+    :raises LockError: it is none; a document of another tool is called what it is.
+    """
+    try:
+        return load(path)
+    except LockError as error:
+        paper = _paper(path, str(path))
+        if paper is None:
+            raise
+        raise LockError(
+            f"{path} is no lock of envfreeze, but another tool's {paper.kind}",
+            hint=f"It can be compared, as far as it reaches: envfreeze diff {path} TARGET",
+        ) from error
 
 
 def verify_local(
@@ -163,21 +188,44 @@ def _tree(change: comparing.Change, side: view.View) -> str | None:
     return items[change.name].tree
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paper:
+    """A document of another tool. What it says depends on where the other side runs."""
+
+    kind: foreign.Kind
+    text: str
+    title: str
+
+    def side(self, other: view.View | None) -> _Side:
+        """As a side that is held against *other*; None: that is not known yet."""
+        place = place_of(other) if other is not None else None
+        document = foreign.read(self.kind, self.text, self.title, place)
+        return _Side(view=view_of(document, self.title, other), files=lambda _tree: None)
+
+
 def diff(before: str, after: str, context: Context) -> comparing.Difference:
-    """Compare two sides, each a lock or a target."""
-    return _compare(_side(before, context), _side(after, context))
+    """Compare two sides, each a lock, a target, or a document of another tool."""
+    one, two = _side(before, context), _side(after, context)
+    return _compare(_seen(one, two), _seen(two, one))
 
 
-def _side(text: str, context: Context) -> _Side:
+def _seen(this: _Side | _Paper, other: _Side | _Paper) -> _Side:
+    """*this*, as *other* lets it be seen."""
+    if isinstance(this, _Side):
+        return this
+    return this.side((other if isinstance(other, _Side) else other.side(None)).view)
+
+
+def _side(text: str, context: Context) -> _Side | _Paper:
     if is_inside(text):
         with reached(text, context, host=True) as found:
             return _live_side(_described(found.snapshot), text)
     if text.startswith(PREFIX):
         return _observed(local.find(text, context.environ), text, context)
     path = Path(text)
-    if _is_lock(path):
-        return _lock_side(load(path), text, context)
-    if not path.exists() and path.suffix in {".lock", ".toml"}:
+    if _is_document(path):
+        return _paper(path, text) or _lock_side(load(path), text, context)
+    if not path.exists() and path.suffix in foreign.SUFFIXES:
         raise LockError(f"{text}: no such file")
     try:
         target = local.find(text, context.environ)
@@ -186,6 +234,28 @@ def _side(text: str, context: Context) -> _Side:
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
     return _observed(target, text, context)
+
+
+def _paper(path: Path, title: str) -> _Paper | None:
+    """The document of another tool at *path*; None: it is none that is known here.
+
+    :raises LockError: it is surely no lock either.
+    """
+    try:
+        if path.stat().st_size > _MOST:
+            return None
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None  # As a lock it is told what is wrong with it.
+    kind = foreign.recognized(path.name, text)
+    if kind is not None:
+        return _Paper(kind=kind, text=text, title=title)
+    if path.suffix in foreign.SUFFIXES - {".lock", ".toml"}:
+        raise LockError(
+            f"{title} is neither a lock nor another document that envfreeze knows",
+            hint=f"Besides its own locks it reads: {', '.join(foreign.KINDS)}.",
+        )
+    return None
 
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
@@ -202,13 +272,13 @@ def _described(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, host=host)
 
 
-def _is_lock(path: Path) -> bool:
-    """A regular file that cannot be run is read as a lock."""
+def _is_document(path: Path) -> bool:
+    """A regular file that cannot be run is read as a lock, or as another tool's."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return False
-    return stat.S_ISREG(mode) and (not mode & 0o111 or path.suffix in {".lock", ".toml"})
+    return stat.S_ISREG(mode) and (not mode & 0o111 or path.suffix in foreign.SUFFIXES)
 
 
 def verify_image(
