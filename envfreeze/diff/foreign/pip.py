@@ -49,7 +49,7 @@ def requirements(text: str, place: Place | None) -> Document:
     entries: list[Entry] = []
     unread: dict[str, str] = {}
     for line in _lines(text):
-        option = line.split("=", 1)[0].split(maxsplit=1)[0]
+        option = re.split(r"[=\s]", line, maxsplit=1)[0]
         if option in _SILENT:
             continue
         if option in {"-r", "--requirement", "-c", "--constraint"} or line.startswith(("-r", "-c")):

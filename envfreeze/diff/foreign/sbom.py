@@ -53,8 +53,8 @@ def read(text: str, source: str) -> Document:
     :raises LockError: it is none.
     """
     try:
-        document: Any = msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
-    except (msgspec.DecodeError, RecursionError) as error:
+        document: Any = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
         raise wrong(source, KIND, f"it is not JSON: {error}") from error
     try:
         bom = shaped(document, _Bom, source, KIND)

@@ -272,7 +272,16 @@ def test_a_requirement_against_what_is_there(
 
 @pytest.mark.parametrize(
     "line",
-    ["-r base.txt", "-cbase.txt", "--requirement base.txt", "-e .", "./x", "--strange", "a b c"],
+    [
+        "-r base.txt",
+        "-cbase.txt",
+        "--requirement base.txt",
+        "-e .",
+        "./x",
+        "--strange",
+        "a b c",
+        "=1",
+    ],
 )
 def test_a_line_that_names_no_package_is_told(line: str) -> None:
     found = foreign.read("requirements.txt", line, "x", HERE)
