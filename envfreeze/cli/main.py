@@ -49,6 +49,11 @@ TARGET = (
     "The active environment, or a path to an interpreter, a venv or a prefix, or pid:N,"
     " docker:NAME, image:REF, root:DIR (these three with :/PATH of an interpreter or venv in it)."
 )
+SIDE = (
+    "A lock, or a document of another tool (requirements.txt, pylock.toml, uv.lock, poetry.lock,"
+    " conda-lock.yml, environment.yml, an @EXPLICIT list, pixi.lock, CycloneDX JSON), or a target: "
+    + TARGET
+)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
 LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
 
@@ -496,7 +501,7 @@ def verify(
 
 @_command
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A lock, or a target: " + TARGET)],
+    before: Annotated[str, typer.Argument(metavar="A", help=SIDE)],
     after: Annotated[str, typer.Argument(metavar="B", help="The same.")],
     quiet: Quiet = False,
     json: Json = False,

@@ -186,7 +186,10 @@ def _unsure(
 
 def _unnamed(names: list[str]) -> str:
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return f"named on one side only, and the other does not name all: {len(names)}: {shown}"
+    one = len(names) == 1
+    return (
+        f"{len(names)} package{'' if one else 's'} that a side does not list and may have: {shown}"
+    )
 
 
 def _item(blank: Change, one: Item, two: Item, *, trees: bool = True) -> Change | None:

@@ -186,7 +186,7 @@ def test_a_list_that_is_not_whole() -> None:
     gone, rest = compare(some, every).changes
     assert (gone.kind, gone.name) == ("removed", "a")
     assert (rest.kind, rest.name, rest.counts) == ("unknown", "other packages", False)
-    assert rest.note == "named on one side only, and the other does not name all: 2: b, c"
+    assert rest.note == "2 packages that a side does not list and may have: b, c"
 
 
 def test_a_whole_list_leaves_installers_out() -> None:
