@@ -156,7 +156,9 @@ def conda_lock(text: str, source: str, place: Place | None) -> Document:
     chosen = _platforms({one.platform for one in found.package}, place, source)
     alone = len(chosen) == 1
     entries = [_of_conda_lock(one, alone) for one in found.package if one.platform in chosen]
-    return Document(entries=entries, reach={"conda": "all", "packages": "all"})
+    return Document(
+        entries=entries, reach={"conda": "all", "packages": "all"}, names_projects=False
+    )
 
 
 def _of_conda_lock(one: _Locked, alone: bool) -> Entry:

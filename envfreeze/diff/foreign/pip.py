@@ -19,6 +19,7 @@ from envfreeze.diff.foreign.document import (
     wrong,
 )
 from envfreeze.diff.foreign.place import Place, holds
+from envfreeze.errors import LockError
 from envfreeze.model.identity import normalize
 
 _HASH = re.compile(r"(?:^|\s)--hash[=\s]\s*(\S+)")
@@ -201,18 +202,25 @@ class _Locked(Table, frozen=True, kw_only=True):
 
 class _Pylock(Table, frozen=True, kw_only=True):
     lock_version: str
+    environments: list[str] = []
     packages: list[_Locked]
 
 
 def pylock(text: str, source: str, place: Place | None) -> Document:
     """Of a ``pylock.toml``, whoever wrote it.
 
-    :raises LockError: it is none, or one of a newer kind.
+    :raises LockError: it is none, one of a newer kind, or not for where the other side runs.
     """
     kind = "a pylock.toml"
     found = from_toml(text, _Pylock, source, kind)
     if found.lock_version.split(".")[0] != "1":
         raise wrong(source, kind, f"lock-version {found.lock_version!r}; this envfreeze reads 1")
+    if found.environments and all(holds(one, place) is False for one in found.environments):
+        raise LockError(
+            f"{source} is not for where the other side runs, but where"
+            f" {' or where '.join(found.environments[:3])}",
+            hint="Lock for that environment as well, or compare with one that it is for.",
+        )
     entries = []
     for package in found.packages:
         there = holds(package.marker, place)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from envfreeze.diff.view import View
@@ -17,13 +19,17 @@ _SUBDIRS = {
 }
 _NAMES = {"cpython": "CPython", "pypy": "PyPy", "graalpy": "GraalVM"}
 _VERSION = re.compile(r"(\d+\.\d+)\.\d+\S*")
-_NOT_KNOWN = re.compile(r"\b(platform_release|platform_version|os\.|sys\.|platform\.)")
+_NOT_KNOWN = re.compile(
+    r"\b(platform_release|platform_version|implementation_version|os\.|sys\.|platform\.)"
+)
+_NEGATED = re.compile(r"!=|\bnot\s+in\b|\bextra\b.*\bextra\b", re.DOTALL)
+"""With extras or groups: neither all of them nor none is then the last word."""
 _ASKED = re.compile(r"\b(extras?|dependency_groups)\b")
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _LONGEST = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Place:
     """An interpreter on a platform."""
 
@@ -31,20 +37,6 @@ class Place:
     """The variables of markers that are known."""
     subdir: str | None
     """Conda's word for the platform; None: it has none that we know."""
-
-    def holds(self, marker: str) -> bool | None:
-        """Whether *marker* is true there; None: that depends on what is not known."""
-        if len(marker) > _LONGEST or _NOT_KNOWN.search(marker):
-            return None
-        if not _ASKED.search(marker):
-            return _evaluate(marker, self.environment, frozenset())
-        if re.search(r"\bnot\s+in\b", marker):
-            return None
-        everything = frozenset(one or two for one, two in _QUOTED.findall(marker))
-        answers = {
-            _evaluate(marker, self.environment, asked) for asked in (frozenset(), everything)
-        }
-        return answers.pop() if len(answers) == 1 else None
 
 
 def place_of(view: View) -> Place | None:
@@ -58,7 +50,7 @@ def place_of(view: View) -> Place | None:
         return None
     environment = {
         "implementation_name": implementation,
-        "implementation_version": version,
+        "implementation_version": "",
         "os_name": "posix",
         "platform_machine": machine,
         "platform_python_implementation": _NAMES[implementation],
@@ -76,10 +68,28 @@ def holds(marker: str | None, place: Place | None) -> bool | None:
     """Whether *marker* is true at *place*; None: nobody can tell. No marker is true everywhere."""
     if not marker:
         return True
-    return None if place is None else place.holds(marker)
+    return None if place is None else _holds(marker, place)
 
 
-def _evaluate(marker: str, environment: Mapping[str, str], asked: frozenset[str]) -> bool | None:
+@functools.lru_cache(maxsize=4096)
+def _holds(marker: str, place: Place) -> bool | None:
+    """Whether *marker* is true there; None: that depends on what is not known."""
+    if len(marker) > _LONGEST or _NOT_KNOWN.search(marker):
+        return None
+    if not _ASKED.search(marker):
+        return _evaluate(marker, place.environment, frozenset(), "")
+    if _NEGATED.search(marker):
+        return None
+    named = frozenset(one or two for one, two in _QUOTED.findall(marker))
+    answers = {_evaluate(marker, place.environment, frozenset(), "")}
+    answers |= {_evaluate(marker, place.environment, named, extra) for extra in named}
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _evaluate(
+    marker: str, environment: Mapping[str, str], asked: frozenset[str], extra: str
+) -> bool | None:
+    """With the extras and groups that are *asked* for, and *extra* as the one of old markers."""
     from packaging.markers import (
         InvalidMarker,
         Marker,
@@ -87,9 +97,10 @@ def _evaluate(marker: str, environment: Mapping[str, str], asked: frozenset[str]
         UndefinedEnvironmentName,
     )
 
-    chosen = {"extras": asked, "dependency_groups": asked, "extra": asked}
+    known: dict[str, str | AbstractSet[str]] = {**environment, "extra": extra}
+    known |= {"extras": asked, "dependency_groups": asked}
     try:
-        return Marker(marker).evaluate({**environment, **chosen}, context="lock_file")
+        return Marker(marker).evaluate(known, context="lock_file")
     except (
         InvalidMarker,
         UndefinedComparison,

@@ -118,6 +118,13 @@ def test_a_pylock_of_uv_and_one_of_pip() -> None:
     assert document("pylock.toml").entries[0].listed == {ALPHA}
 
 
+def test_a_pylock_for_other_environments_is_refused() -> None:
+    text = 'lock-version = "1.0"\nenvironments = ["sys_platform == \'win32\'"]\npackages = []\n'
+    with pytest.raises(LockError, match="not for where the other side runs, but where sys_plat"):
+        foreign.read("pylock.toml", text, "x", HERE)
+    assert foreign.read("pylock.toml", text, "x", None).entries == []
+
+
 def test_requirements_of_uv() -> None:
     assert said("requirements.txt") == {"alpha": "1.2.0", "beta": "1.5", "zeta": "2.0"}
     assert document("requirements.txt").entries[0].listed == {ALPHA}
