@@ -178,7 +178,7 @@ def _unsure(
     """A side names it, and does not know whether it is there, or in which version."""
     before, after = (_version(item) for item, _ in (one, two))
     known = [said[name] for _, said in (one, two) if name in said]
-    note = "; ".join(known)
+    note = "; on the other side ".join(known)
     return Change(
         layer=layer, kind="unknown", name=name, before=before, after=after, note=note or None
     )

@@ -82,7 +82,8 @@ class View:
 
     def lacks(self, layer: str, name: str) -> bool:
         """Whether *name*, which it does not have, is known not to be there."""
-        return self.reaches(layer) == "all" and name not in self.beside
+        aside = layer == "packages" and name in self.beside
+        return self.reaches(layer) == "all" and not aside
 
 
 def _files(found: Iterable[tuple[str, str | None, bool]]) -> dict[str, str | None]:

@@ -198,11 +198,22 @@ def test_a_whole_list_leaves_installers_out() -> None:
     ]
 
 
+def test_conda_lists_its_installers() -> None:
+    there = of(conda={"pip": item("pip")})
+    assert [(c.kind, c.name) for c in compare(of(beside=frozenset({"pip"})), there).changes] == [
+        ("added", "pip")
+    ]
+
+
 def test_what_is_open_is_unknown_unless_both_say_the_same() -> None:
     one = of(open={"packages": {"a": "only >=1", "b": "only >=1"}})
     two = of(open={"packages": {"a": "only >=1", "b": "only >=2"}})
     [change] = compare(one, two).changes
-    assert (change.kind, change.name, change.note) == ("unknown", "b", "only >=1; only >=2")
+    assert (change.kind, change.name, change.note) == (
+        "unknown",
+        "b",
+        "only >=1; on the other side only >=2",
+    )
 
 
 def test_a_layer_that_a_side_does_not_know_is_named_once() -> None:
