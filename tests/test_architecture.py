@@ -42,12 +42,13 @@ ONLY = {
     "rich": {"cli/progress.py"},
     "jinja2": {"render/dockerfile.py", "diff/html.py"},
     "rattler": {"build/conda.py"},
+    "yaml": {"diff/foreign/yamls.py"},
     "zstandard": {"resolve/condapack.py"},
 }
 """What touches the world outside, or loads slowly, has one place."""
 
 HEAVY = {"docker", "elftools", "installer", "jinja2", "msgspec", "packaging", "requests", "rich"}
-HEAVY |= {"rattler", "ssl", "urllib3", "zstandard"}
+HEAVY |= {"rattler", "ssl", "urllib3", "yaml", "zstandard"}
 
 SOURCES = {path.relative_to(HOME).as_posix(): path for path in sorted(HOME.rglob("*.py"))}
 PROBES = {name: path for name, path in SOURCES.items() if name.startswith("probe/")}

@@ -48,6 +48,11 @@ TARGET = (
     "The active environment, or a path to an interpreter, a venv or a prefix, or pid:N,"
     " docker:NAME, image:REF, root:DIR (these three with :/PATH of an interpreter or venv in it)."
 )
+SIDE = (
+    "A lock, or a document of another tool (requirements.txt, pylock.toml, uv.lock, poetry.lock,"
+    " conda-lock.yml, environment.yml, an @EXPLICIT list, pixi.lock, CycloneDX JSON), or a target: "
+    + TARGET
+)
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
 LockPath = Annotated[Path, typer.Argument(metavar="LOCK", help="The lock file.")]
 
@@ -529,9 +534,7 @@ def verify(
 def diff(
     before: Annotated[
         str | None,
-        typer.Argument(
-            metavar="A", help="A lock, or a target: " + TARGET + " With --git: the lock."
-        ),
+        typer.Argument(metavar="A", help=SIDE + " With --git: the lock."),
     ] = None,
     after: Annotated[str | None, typer.Argument(metavar="B", help="The same.")] = None,
     git: Annotated[

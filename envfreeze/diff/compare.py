@@ -84,7 +84,40 @@ def compare(before: View, after: View, layers: tuple[Layer, ...] = LAYERS) -> Di
     return Difference(before=before.title, after=after.title, changes=changes)
 
 
+def _untold(layer: Layer, what: str, before: View, after: View) -> Iterator[Change]:
+    """The one thing to say of a layer where a side says nothing of it and the other has some."""
+    if any(_has(what, side) for side in (before, after)):
+        yield Change(layer=layer, kind="unknown", name=_WHOLE[what])
+
+
+_WHOLE = {
+    "interpreter": "interpreter",
+    "packages": "packages",
+    "shadowed": "shadowed packages",
+    "files": "files that no package owns",
+    "sources": "source trees",
+    "conda": "conda packages",
+    "prefix": "files of the prefix that no package owns",
+    "system": "system packages",
+}
+"""Names that no entry of the layer has, for a layer as a whole."""
+_OTHERS = "other packages"
+_SHOWN = 8
+
+
+def _has(what: str, side: View) -> bool:
+    return side.reaches(what) != "none" and bool(getattr(side, what))
+
+
+def _dark(what: str, before: View, after: View) -> bool:
+    """Whether one of them says nothing of that layer."""
+    return "none" in {before.reaches(what), after.reaches(what)}
+
+
 def _interpreter(before: View, after: View) -> Iterator[Change]:
+    if _dark("interpreter", before, after):
+        yield from _untold("interpreter", "interpreter", before, after)
+        return
     for key in sorted({*before.interpreter, *after.interpreter}):
         one, two = before.interpreter.get(key), after.interpreter.get(key)
         if one != two:
@@ -92,30 +125,85 @@ def _interpreter(before: View, after: View) -> Iterator[Change]:
 
 
 def _packages(before: View, after: View) -> Iterator[Change]:
-    yield from _items("packages", before.packages, after.packages)
+    yield from _items("packages", before, after)
 
 
 def _shadowed(before: View, after: View) -> Iterator[Change]:
-    yield from _items("shadowed", before.shadowed, after.shadowed)
+    yield from _items("shadowed", before, after)
 
 
-def _items(layer: Layer, before: Mapping[str, Item], after: Mapping[str, Item]) -> Iterator[Change]:
-    for name in sorted({*before, *after}):
-        one, two = before.get(name), after.get(name)
-        if one is None and two is not None:
-            yield Change(layer=layer, kind="added", name=name, after=two.version)
-        elif two is None and one is not None:
-            yield Change(layer=layer, kind="removed", name=name, before=one.version)
-        elif one is not None and two is not None:
-            change = _item(Change(layer=layer, kind="unknown", name=name), one, two)
+def _items(layer: Layer, before: View, after: View) -> Iterator[Change]:
+    if _dark(layer, before, after):
+        yield from _untold(layer, layer, before, after)
+        return
+    mine, theirs = getattr(before, layer), getattr(after, layer)
+    open_here, open_there = before.open.get(layer, {}), after.open.get(layer, {})
+    unsure = {*open_here, *open_there}
+    unnamed = []
+    for name in sorted({*mine, *theirs, *unsure}):
+        one, two = mine.get(name), theirs.get(name)
+        if name in unsure:
+            if open_here.get(name) != open_there.get(name):
+                yield _unsure(layer, name, (one, open_here), (two, open_there))
+        elif one is None or two is None:
+            if (before if one is None else after).lacks(layer, name):
+                yield _there(layer, name, one, two)
+            else:
+                unnamed.append(name)
+        else:
+            blank = Change(layer=layer, kind="unknown", name=name)
+            change = _item(blank, one, two, trees=before.trees and after.trees)
             if change is not None:
                 yield change
+    if unnamed:
+        yield Change(layer=layer, kind="unknown", name=_OTHERS, note=_unnamed(unnamed))
 
 
-def _item(blank: Change, one: Item, two: Item) -> Change | None:
-    """*blank*, filled in with how *one* and *two* differ."""
+def _there(layer: Layer, name: str, one: Item | None, two: Item | None) -> Change:
+    """It is on one side, and known not to be on the other."""
+    kind: Kind = "added" if one is None else "removed"
+    return Change(layer=layer, kind=kind, name=name, before=_version(one), after=_version(two))
+
+
+def _version(item: Item | None) -> str | None:
+    return None if item is None else item.version
+
+
+def _unsure(
+    layer: Layer,
+    name: str,
+    one: tuple[Item | None, Mapping[str, str]],
+    two: tuple[Item | None, Mapping[str, str]],
+) -> Change:
+    """A side names it, and does not know whether it is there, or in which version."""
+    before, after = (_version(item) for item, _ in (one, two))
+    known = [said[name] for _, said in (one, two) if name in said]
+    note = "; on the other side ".join(known)
+    return Change(
+        layer=layer, kind="unknown", name=name, before=before, after=after, note=note or None
+    )
+
+
+def _unnamed(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    one = len(names) == 1
+    return (
+        f"{len(names)} package{'' if one else 's'} that a side does not list and may have: {shown}"
+    )
+
+
+def _item(blank: Change, one: Item, two: Item, *, trees: bool = True) -> Change | None:
+    """*blank*, filled in with how *one* and *two* differ.
+
+    :param trees: whether both sides know files of distributions at all.
+    """
     if one.version != two.version:
         return replace(blank, kind="changed", before=one.version, after=two.version)
+    if _from_another(one, two) or _from_another(two, one):
+        blank = replace(blank, note="placed from a file that the other side does not list")
+        return replace(blank, kind="content", before=one.version, after=two.version)
+    if not trees:
+        return None
     if one.tree is not None and two.tree is not None and one.tree != two.tree:
         files = sorted({*one.changed, *two.changed})
         note = _built(one.origin, two.origin)
@@ -128,7 +216,17 @@ def _item(blank: Change, one: Item, two: Item) -> Change | None:
     return None
 
 
+def _from_another(listing: Item, placed: Item) -> bool:
+    """Whether *placed* was proved to be a file of an index, and *listing* has another list."""
+    if not listing.listed or placed.artifact is None or placed.proof != "proved":
+        return False
+    return placed.artifact not in listing.listed
+
+
 def _sources(before: View, after: View) -> Iterator[Change]:
+    if _dark("sources", before, after):
+        yield from _untold("sources", "sources", before, after)
+        return
     for key in sorted({*before.sources, *after.sources}):
         one, two = before.sources.get(key), after.sources.get(key)
         if one != two:
@@ -150,17 +248,23 @@ def _built(one: str | None, two: str | None) -> str | None:
 
 def _conda(before: View, after: View) -> Iterator[Change]:
     """Conda's packages, and the files of the prefix that none of them owns."""
-    for change in _items("conda", before.conda, after.conda):
+    for change in _items("conda", before, after):
         # What a channel is called is told, and is no difference of the environments.
         one, two = before.conda.get(change.name), after.conda.get(change.name)
         moved = one and two and one.origin and two.origin and one.origin != two.origin
         note = f"from {one.origin}, then from {two.origin}" if one and two and moved else None
-        yield replace(change, note=note)
-    yield from _unowned("conda", before.prefix, after.prefix)
+        yield replace(change, note=note or change.note)
+    if _dark("prefix", before, after):
+        yield from _untold("conda", "prefix", before, after)
+    else:
+        yield from _unowned("conda", before.prefix, after.prefix)
 
 
 def _files(before: View, after: View) -> Iterator[Change]:
-    yield from _unowned("files", before.files, after.files)
+    if _dark("files", before, after):
+        yield from _untold("files", "files", before, after)
+    else:
+        yield from _unowned("files", before.files, after.files)
 
 
 def _unowned(
@@ -208,6 +312,9 @@ def _short(content: str | None) -> str | None:
 
 
 def _system(before: View, after: View) -> Iterator[Change]:
+    if _dark("system", before, after):
+        yield from _untold("system", "system", before, after)
+        return
     if before.system is None and after.system is None:
         return
     if before.system is None or after.system is None:
@@ -215,11 +322,18 @@ def _system(before: View, after: View) -> Iterator[Change]:
         if known.system and not known.system_whole:
             yield Change(layer="system", kind="unknown", name="system packages")
         return
+    unnamed = False
     for name in sorted(_compared(before, after)):
         one, two = before.system.get(name), after.system.get(name)
-        if one != two:
+        if (one is None and before.reaches("system") == "some") or (
+            two is None and after.reaches("system") == "some"
+        ):
+            unnamed = True
+        elif one != two:
             kind: Kind = "added" if one is None else "removed" if two is None else "changed"
             yield Change(layer="system", kind=kind, name=name, before=one, after=two)
+    if unnamed:
+        yield Change(layer="system", kind="unknown", name="other system packages")
 
 
 def _compared(before: View, after: View) -> set[str]:

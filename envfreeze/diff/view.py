@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from envfreeze.diff import below
+from envfreeze.model.artifact import is_below
 from envfreeze.model.conda import CondaPackage
 from envfreeze.model.identity import interpreter_facts, normalize
 from envfreeze.model.lock import Lock, LooseEntry, Package
 from envfreeze.model.snapshot import CondaRecord, LooseFile, Snapshot
 from envfreeze.model.survey import Seen, Survey, digest_of, layers_of, survey
+
+Reach = Literal["all", "some", "none"]
+"""How much of a layer a side knows: what it does not name is not there, or need not be missing, or
+it says nothing of the layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,10 @@ class Item:
     """Files that are not what the side's own RECORD says (edited or missing)."""
     origin: str | None = None
     """What it was built from, in a few words that differ where that differs; None: not known."""
+    listed: frozenset[str] = frozenset()
+    """sha256 of every file that it may be placed from, where its side lists them."""
+    project: bool = False
+    """Installed from a directory: somebody's own project, which its lock need not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,23 @@ class View:
     missing, or all where it is None, was not looked at."""
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     """Layer to name to the bytes of the file that a lock places it from."""
+    reach: Mapping[str, Reach] = field(default_factory=dict)
+    """Of each layer, and of ``prefix``; one that is missing is known whole. A lock and a look know
+    all of theirs; a document of another tool does not."""
+    open: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By layer: what is named and not known for certain, and in words what is known of it."""
+    beside: frozenset[str] = frozenset()
+    """Packages that may be there unnamed, though it knows the layer whole: installers."""
+    trees: bool = True
+    """Whether it knows the files of distributions at all."""
+
+    def reaches(self, layer: str) -> Reach:
+        return self.reach.get(layer, "all")
+
+    def lacks(self, layer: str, name: str) -> bool:
+        """Whether *name*, which it does not have, is known not to be there."""
+        aside = layer == "packages" and name in self.beside
+        return self.reaches(layer) == "all" and not aside
 
 
 def _files(found: Iterable[tuple[str, str | None, bool]]) -> dict[str, str | None]:
@@ -131,7 +158,14 @@ def of_lock(lock: Lock, title: str) -> View:
 
     for loose in machine.loose_dists:
         name = normalize(loose.name)
-        packages.setdefault(name, Item(name=name, version=loose.version, tree=None, proof="packed"))
+        item = Item(
+            name=name,
+            version=loose.version,
+            tree=None,
+            proof="packed",
+            project=any(is_below(loose.site, source.root) for source in machine.sources),
+        )
+        packages.setdefault(name, item)
     return View(
         title=title,
         id=machine.id,
@@ -174,7 +208,13 @@ def _locked(package: Package) -> Item:
         proof=package.facts.proof,
         artifact=None if package.facts.proof == "base" else package.artifact.sha256,
         origin=_origin(package),
+        project=_from_directory(package.facts.direct_url),
     )
+
+
+def _from_directory(direct_url: str | None) -> bool:
+    """Whether direct_url.json, of a target, names a directory (PEP 610)."""
+    return direct_url is not None and '"dir_info"' in direct_url
 
 
 def _live(item: Seen) -> Item:
@@ -183,6 +223,7 @@ def _live(item: Seen) -> Item:
         version=item.dist.version,
         tree=item.tree,
         changed=tuple(sorted({*item.edited, *item.missing})),
+        project=_from_directory(item.dist.direct_url),
     )
 
 
@@ -192,7 +233,8 @@ def of_snapshot(snapshot: Snapshot, title: str) -> View:
     digests = {source.key: digest_of(source) for source in snapshot.sources}
     for dist in [*seen.loose_dists, *seen.in_sources, *seen.stranded]:
         name = normalize(dist.name)
-        packages.setdefault(name, Item(name=name, version=dist.version, tree=None))
+        project = dist in seen.in_sources or _from_directory(dist.direct_url)
+        packages.setdefault(name, Item(name=name, version=dist.version, tree=None, project=project))
     return View(
         title=title,
         id=None,

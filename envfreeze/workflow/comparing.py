@@ -1,4 +1,7 @@
-"""``envfreeze verify`` and ``envfreeze diff``: two sides, each a lock or a target."""
+"""``envfreeze verify`` and ``envfreeze diff``: two sides, each a lock or a target.
+
+For ``diff`` a side may be a document of another tool, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envfreeze.diff import compare as comparing
-from envfreeze.diff import verdict, view
+from envfreeze.diff import foreign, verdict, view
+from envfreeze.diff.foreign.place import place_of
+from envfreeze.diff.foreign.sides import view_of
 from envfreeze.errors import EngineError, LockError, TargetError, UsageError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
     from envfreeze.diff.deep import FileDifference
     from envfreeze.diff.summary import Summary
     from envfreeze.workflow.deepening import Holder
+
+_MOST = 64 * 1024 * 1024
+"""Bytes of a document of another tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +69,7 @@ def verified(
     layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
 ) -> Verified:
     """The same, with the verdict on each layer; only in these *layers*."""
-    lock = load(lock_path)
+    lock = _ours(lock_path)
     if target is not None and is_inside(target):
         return _only(_verify_inside(lock, lock_path, target, context), layers)
     found = local.find(target, context.environ)
@@ -74,6 +82,23 @@ def _only(found: Verified, layers: tuple[comparing.Layer, ...]) -> Verified:
     asked = {*layers, "patches"} if "packages" in layers else {*layers}
     verdicts = [one for one in found.verdicts if one.layer in asked]
     return replace(found, difference=difference, verdicts=verdicts)
+
+
+def _ours(path: Path) -> Lock:
+    """The lock at *path*.
+
+    :raises LockError: it is none; a document of another tool is called what it is.
+    """
+    try:
+        return load(path)
+    except LockError as error:
+        paper = _paper(path, str(path))
+        if paper is None:
+            raise
+        raise LockError(
+            f"{path} is no lock of envfreeze, but another tool's {paper.kind}",
+            hint=f"It can be compared, as far as it reaches: envfreeze diff {path} TARGET",
+        ) from error
 
 
 def verify_local(
@@ -185,6 +210,21 @@ def _tree(change: comparing.Change, side: view.View) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Paper:
+    """A document of another tool. What it says depends on where the other side runs."""
+
+    kind: foreign.Kind
+    text: str
+    title: str
+
+    def side(self, other: view.View | None) -> _Side:
+        """As a side that is held against *other*; None: that is not known yet."""
+        place = place_of(other) if other is not None else None
+        document = foreign.read(self.kind, self.text, self.title, place)
+        return _Side(view=view_of(document, self.title, other), files=lambda _tree: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two sides, and how they differ."""
 
@@ -220,7 +260,7 @@ def compared(
     *,
     files: bool = False,
 ) -> Comparison:
-    """Compare two sides, each a lock or a target, in these *layers*.
+    """Compare two sides, each a lock, a target or another tool's document, in these *layers*.
 
     :param files: :meth:`Comparison.files` will be asked for.
     :raises UsageError: it will, and the files of a side are out of reach.
@@ -228,7 +268,8 @@ def compared(
     for text in (before, after) if files else ():
         if is_inside(text):  # Before anything is run in there.
             raise _out_of_reach(text)
-    one, two = _side(before, context), _side(after, context)
+    left, right = _side(before, context), _side(after, context)
+    one, two = _seen(left, right), _seen(right, left)
     return Comparison(
         difference=_compare(one, two, layers),
         _sides=(one, two),
@@ -238,7 +279,7 @@ def compared(
 
 
 def diff(before: str, after: str, context: Context) -> comparing.Difference:
-    """How two sides differ, each a lock or a target."""
+    """How two sides differ, each a lock, a target or a document of another tool."""
     return compared(before, after, context).difference
 
 
@@ -277,7 +318,14 @@ def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
     return _with_holder(_lock_side(lock, title, context), holder)
 
 
-def _side(text: str, context: Context) -> _Side:
+def _seen(this: _Side | _Paper, other: _Side | _Paper) -> _Side:
+    """*this*, as *other* lets it be seen."""
+    if isinstance(this, _Side):
+        return this
+    return this.side((other if isinstance(other, _Side) else other.side(None)).view)
+
+
+def _side(text: str, context: Context) -> _Side | _Paper:
     if is_inside(text):
         with reached(text, context, host=True) as found:
             return _live_side(_described(found.snapshot), text)
@@ -289,9 +337,9 @@ def _side(text: str, context: Context) -> _Side:
         # What a lock packs is called by its digest: the store of today may have it still.
         return _kept_side(loaded(data, title), path, title, context)
     path = Path(text)
-    if _is_lock(path):
-        return _kept_side(load(path), path, text, context)
-    if not path.exists() and path.suffix in {".lock", ".toml"}:
+    if _is_document(path):
+        return _paper(path, text) or _kept_side(load(path), path, text, context)
+    if not path.exists() and path.suffix in foreign.SUFFIXES:
         raise LockError(f"{text}: no such file")
     try:
         target = local.find(text, context.environ)
@@ -300,6 +348,28 @@ def _side(text: str, context: Context) -> _Side:
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
     return _observed(target, text, context)
+
+
+def _paper(path: Path, title: str) -> _Paper | None:
+    """The document of another tool at *path*; None: it is none that is known here.
+
+    :raises LockError: it is surely no lock either.
+    """
+    try:
+        if path.stat().st_size > _MOST:
+            return None
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None  # As a lock it is told what is wrong with it.
+    kind = foreign.recognized(path.name, text)
+    if kind is not None:
+        return _Paper(kind=kind, text=text, title=title)
+    if path.suffix in foreign.SUFFIXES - {".lock", ".toml"}:
+        raise LockError(
+            f"{title} is neither a lock nor another document that envfreeze knows",
+            hint=f"Besides its own locks it reads: {', '.join(foreign.KINDS)}.",
+        )
+    return None
 
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
@@ -323,13 +393,13 @@ def _described(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, host=host)
 
 
-def _is_lock(path: Path) -> bool:
-    """A regular file that cannot be run is read as a lock."""
+def _is_document(path: Path) -> bool:
+    """A regular file that cannot be run is read as a lock, or as another tool's."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return False
-    return stat.S_ISREG(mode) and (not mode & 0o111 or path.suffix in {".lock", ".toml"})
+    return stat.S_ISREG(mode) and (not mode & 0o111 or path.suffix in foreign.SUFFIXES)
 
 
 def verify_image(

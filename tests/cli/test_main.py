@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -138,6 +139,7 @@ def test_a_bug_is_not_hidden() -> None:
         (["build", "absent.lock", "--to", "venv", "--into", "x", "--tag", "t"], 2),
         (["verify", "absent.lock"], 5),
         (["diff", "absent.lock", "absent"], 5),
+        (["diff", "absent.txt", "absent"], 5),
         (["diff", "absent", "absent"], 3),
         (["diff", "absent", "absent", "--only", "kitchen"], 2),
         (["diff", "absent", "absent", "--fail-on", "x"], 2),
@@ -207,6 +209,29 @@ def test_what_may_be_let_pass(
     assert call("diff", "env.lock", "rebuilt", "--explain", "-o", "report.txt") == 1
     assert capsys.readouterr().out == ""
     assert "why: only documentation" in (tmp_path / "report.txt").read_text()
+
+
+def test_diff_with_documents_of_other_tools(
+    env: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("capture", env, "-o", "env.lock", "-q") == 0
+    sha256 = hashlib.sha256(next((tmp_path / "files").iterdir()).read_bytes()).hexdigest()
+    pinned = f"demo==1.0.0 --hash=sha256:{sha256}\n"
+    Path("requirements.txt").write_text(pinned)
+    assert call("diff", "env.lock", "requirements.txt") == 0
+    out, _ = capsys.readouterr()
+    assert out.startswith("equal: env.lock and requirements.txt (but see below)\n")
+    assert "demo" not in out
+    Path("requirements.txt").write_text(pinned.replace(sha256, "0" * 64) + "more==2\n")
+    assert call("diff", "requirements.txt", "env.lock", "--json") == 1
+    found = {c["name"]: c["kind"] for c in json.loads(capsys.readouterr().out)["changes"]}
+    assert found == {"interpreter": "unknown", "demo": "content", "more": "removed"}
+    assert call("diff", "requirements.txt", env, "-q") == 1
+    assert call("verify", "requirements.txt", env) == Exit.BAD_LOCK
+    assert "is no lock of envfreeze, but another tool's requirements.txt" in capsys.readouterr().err
+    Path("notes.json").write_text("{}")
+    assert call("diff", "notes.json", env) == Exit.BAD_LOCK
+    assert "neither a lock nor another document" in capsys.readouterr().err
 
 
 def test_json(env: Path, capsys: pytest.CaptureFixture[str]) -> None:

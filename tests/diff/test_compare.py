@@ -50,6 +50,16 @@ views = st.builds(
     files=st.dictionaries(WORDS, MAYBE, max_size=3),
     system=st.none() | st.dictionaries(WORDS, WORDS, max_size=3),
     system_whole=st.booleans(),
+    shadowed=items.map(lambda d: {k: msgspec_replace(v, name=k) for k, v in d.items()}),
+    conda=items.map(lambda d: {k: msgspec_replace(v, name=k) for k, v in d.items()}),
+    reach=st.dictionaries(
+        st.sampled_from([*LAYERS, "prefix"]), st.sampled_from(["all", "some", "none"]), max_size=5
+    ),
+    open=st.dictionaries(
+        st.sampled_from(["packages", "conda"]), st.dictionaries(WORDS, WORDS, max_size=2)
+    ),
+    beside=st.frozensets(WORDS, max_size=1),
+    trees=st.booleans(),
 )
 
 
@@ -87,6 +97,37 @@ def test_unknown_and_proof_never_count(one: View, two: View) -> None:
     for change in difference.changes:
         assert change.counts == (change.kind not in {"unknown", "proof"})
     assert difference.equal == (not [c for c in difference.changes if c.counts])
+
+
+@given(views, views)
+def test_where_a_side_knows_nothing_no_difference_is_claimed(one: View, two: View) -> None:
+    dark = {layer for side in (one, two) for layer, reach in side.reach.items() if reach == "none"}
+    for change in compare(one, two).changes:
+        if change.layer in dark:
+            assert change.kind == "unknown"
+            assert change.note is None
+
+
+@given(views, views)
+def test_what_is_not_known_to_lack_is_neither_added_nor_removed(one: View, two: View) -> None:
+    for change in compare(one, two).changes:
+        if change.layer not in {"packages", "conda", "shadowed"}:
+            continue
+        if change.kind == "added":
+            assert one.lacks(change.layer, change.name)
+        elif change.kind == "removed":
+            assert two.lacks(change.layer, change.name)
+
+
+@given(views, views)
+def test_what_neither_side_knows_is_not_mentioned(one: View, two: View) -> None:
+    said = {"other packages", "packages", "shadowed packages", "conda packages"}
+    for change in compare(one, two).changes:
+        if change.layer not in {"packages", "conda", "shadowed"} or change.name in said:
+            continue
+        known = [getattr(side, change.layer) for side in (one, two)]
+        known += [side.open.get(change.layer, {}) for side in (one, two)]
+        assert any(change.name in names for names in known)
 
 
 @given(views, views, st.sets(st.sampled_from(LAYERS)))
@@ -137,6 +178,74 @@ def test_packages() -> None:
         "proof": ("proof", "proved", "packed", []),
         "unknown": ("unknown", "1", None, []),
     }
+
+
+def test_a_list_that_is_not_whole() -> None:
+    some = of(packages={"a": item("a", tree=None)}, reach={"packages": "some"}, trees=False)
+    every = of(packages={"b": item("b"), "c": item("c")})
+    gone, rest = compare(some, every).changes
+    assert (gone.kind, gone.name) == ("removed", "a")
+    assert (rest.kind, rest.name, rest.counts) == ("unknown", "other packages", False)
+    assert rest.note == "2 packages that a side does not list and may have: b, c"
+
+
+def test_a_whole_list_leaves_installers_out() -> None:
+    lock = of(beside=frozenset({"pip"}))
+    there = of(packages={"pip": item("pip"), "x": item("x")})
+    assert [(c.kind, c.name) for c in compare(lock, there).changes] == [
+        ("added", "x"),
+        ("unknown", "other packages"),
+    ]
+
+
+def test_conda_lists_its_installers() -> None:
+    there = of(conda={"pip": item("pip")})
+    assert [(c.kind, c.name) for c in compare(of(beside=frozenset({"pip"})), there).changes] == [
+        ("added", "pip")
+    ]
+
+
+def test_what_is_open_is_unknown_unless_both_say_the_same() -> None:
+    one = of(open={"packages": {"a": "only >=1", "b": "only >=1"}})
+    two = of(open={"packages": {"a": "only >=1", "b": "only >=2"}})
+    [change] = compare(one, two).changes
+    assert (change.kind, change.name, change.note) == (
+        "unknown",
+        "b",
+        "only >=1; on the other side only >=2",
+    )
+
+
+def test_a_layer_that_a_side_does_not_know_is_named_once() -> None:
+    document = of(
+        reach=dict.fromkeys(("interpreter", "files", "system", "conda", "prefix"), "none")
+    )
+    there = of(interpreter={"version": "3", "soabi": "x"}, files={"a": "x", "b": "y"})
+    assert [(c.kind, c.name) for c in compare(document, there).changes] == [
+        ("unknown", "interpreter"),
+        ("unknown", "files that no package owns"),
+    ]
+
+
+def test_a_proved_wheel_is_held_against_a_list_of_files() -> None:
+    there = of(packages={"a": item("a", artifact="x", proof="proved")})
+
+    def against(*listed: str) -> list[str]:
+        one = item("a", tree=None, listed=frozenset(listed))
+        return [c.kind for c in compare(of(packages={"a": one}, trees=False), there).changes]
+
+    assert against("x", "y") == []
+    assert against("y") == ["content"]
+    assert against() == []
+
+
+def test_a_list_of_system_packages_that_is_not_whole() -> None:
+    bom = of(system={"a:amd64": "1"}, system_whole=False, reach={"system": "some"})
+    lock = of(system={"a:amd64": "2", "b:amd64": "1"}, system_whole=False)
+    assert [(c.kind, c.name) for c in compare(bom, lock).changes] == [
+        ("changed", "a:amd64"),
+        ("unknown", "other system packages"),
+    ]
 
 
 def test_needed_system_packages_against_all() -> None:
@@ -261,5 +370,5 @@ def test_nothing_is_said_that_neither_side_knows(one: View, two: View) -> None:
     known = {*told(one), *told(two)}
     known |= {("files", name) for side in (one, two) for name in side.files}
     for change in compare(one, two).changes:
-        if (change.layer, change.name) != ("system", "system packages"):
+        if change.kind != "unknown":  # Which tell of a whole layer, too.
             assert (change.layer, change.name) in known
