@@ -61,9 +61,9 @@ def _can_hold(condition: str, terms: tuple[tuple[str, str], ...], with_extras: b
     return any(holds(marker, {**dict(terms), "extra": extra}) for extra in extras)
 
 
-def extras_of(marker: Marker | None) -> list[str]:
-    """The extras that *marker* asks about, normalised."""
-    return sorted({normalize(extra) for extra in _EXTRA.findall(str(marker or ""))})
+def extras_of(line: str) -> list[str]:
+    """The extras that the marker of *line* asks about, normalised."""
+    return sorted({normalize(extra) for extra in _EXTRA.findall(line.partition(";")[2])})
 
 
 def parse(text: str) -> tuple[str | None, list[str], Marker | None]:

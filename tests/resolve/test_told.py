@@ -80,7 +80,7 @@ def test_requirements_and_licences_are_told_and_the_id_is_the_same() -> None:
     assert all(one.licence == MIT for one in [*others, after.packages[0].facts])
     assert identity.lock_layers(after) == identity.lock_layers(lock)
     assert loads(dumps(after)) == after
-    assert 'licence = {expression = "MIT"}' in dumps(after)
+    assert 'licence = { expression = "MIT" }' in dumps(after)
 
 
 def test_one_that_the_snapshot_does_not_have_stays_as_it_is() -> None:
