@@ -618,7 +618,7 @@ def export(
         typer.Option(
             "--format",
             help="dockerfile, requirements or pylock; of conda: conda-explicit, conda-lock,"
-            " environment or pixi.",
+            " environment or pixi; a bill of materials: cyclonedx or spdx.",
         ),
     ] = "dockerfile",
     output: Annotated[
@@ -653,7 +653,7 @@ def export(
 ) -> None:
     """Write a lock for other tools: a Dockerfile that needs only public URLs, requirements.txt
     with hashes, pylock.toml; of conda packages an explicit file, conda-lock.yml, environment.yml,
-    pixi.lock."""
+    pixi.lock; a bill of materials in CycloneDX or SPDX."""
     from envfreeze import workflow
 
     if kind not in workflow.FORMATS:
@@ -674,6 +674,8 @@ def export(
         "conda-lock": "conda-lock.yml",
         "environment": "environment.yml",
         "pixi": "pixi.lock",
+        "cyclonedx": "bom.cdx.json",
+        "spdx": "bom.spdx.json",
     }
     into = output or Path(usual[kind])
     exported = workflow.export(lock, kind, into, options, context, strict)
