@@ -57,7 +57,7 @@ def _component(one: Component) -> dict[str, Any]:
     found: dict[str, Any] = {
         "bom-ref": one.ref,
         "type": _TYPES.get(one.key[0], "library"),
-        "name": plain(one.name),
+        "name": plain(one.name) or one.ref,
         "version": plain(one.version),
         "hashes": _hashes(one),
         "licenses": _licences(one),

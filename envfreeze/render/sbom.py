@@ -5,6 +5,7 @@ Nothing is added to what the lock knows: what it does not record is left out, or
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ from envfreeze.model.snapshot import Licence
 from envfreeze.model.words import plural
 from envfreeze.render import purl
 
+_NAME = re.compile(r"[A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?", re.IGNORECASE | re.ASCII)
 _SPACE = uuid.UUID("6c0f1a52-3d6b-5c67-9a4e-0a2f4b7f2b11")
 """Any: of it and an environment's id a serial number is made, the same one each time."""
 
@@ -181,7 +183,7 @@ def _interpreter(layer: InterpreterLayer) -> Component:
     return Component(
         key=("interpreter", name),
         version=facts.version,
-        purl=purl.purl("generic", name, facts.version),
+        purl=purl.purl("generic", name, facts.version) if _NAME.fullmatch(name) else None,
         cpe=cpe if name == "python" and number and number.isascii() else None,
         artifact=layer.archive,
         proof=layer.origin,
@@ -275,7 +277,7 @@ def _unwheeled(one: Loose | Unproved) -> Component:
     return Component(
         key=("python", normalize(one.name)),
         version=one.version,
-        purl=purl.pypi(one.name, one.version) if one.name else None,
+        purl=purl.pypi(one.name, one.version) if _NAME.fullmatch(one.name) else None,
         expression=expression,
         licence=licence,
         proof="packed" if kept else "unproved",

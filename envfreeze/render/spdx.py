@@ -22,6 +22,8 @@ _PURPOSES = {
 }
 _ENVIRONMENT = "SPDXRef-environment"
 _NONE = "NOASSERTION"
+_HOST = re.compile(r"(git@)?[a-z0-9]+([.-][a-z0-9]+)*\.[a-z]{2,5}(:[0-9]{1,5})?/")
+"""As spdx-tools takes it, which counts the letters of the last part."""
 
 
 def document(bom: Bom) -> bytes:
@@ -63,10 +65,10 @@ def _whole(bom: Bom) -> dict[str, Any]:
 def _package(one: Component, spdx_id: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "SPDXID": spdx_id,
-        "name": plain(one.name),
+        "name": plain(one.name) or one.ref,
         "versionInfo": plain(one.version),
         "packageFileName": plain(one.artifact.filename) if one.artifact else "",
-        "downloadLocation": one.url or one.vcs or _NONE,
+        "downloadLocation": _location(one),
         "checksums": _checksums(one),
         "sourceInfo": f"built from {one.vcs}" if one.vcs and one.vcs != one.url else "",
         "licenseConcluded": _NONE,
@@ -78,6 +80,14 @@ def _package(one: Component, spdx_id: str) -> dict[str, Any]:
         "primaryPackagePurpose": _PURPOSES.get(one.key[0], "LIBRARY"),
     }
     return {"filesAnalyzed": False, **{key: value for key, value in found.items() if value}}
+
+
+def _location(one: Component) -> str:
+    """Where it is fetched; one that validators refuse is in the comment."""
+    for url in (one.url, one.vcs):
+        if url is not None and _HOST.match(url.partition("://")[2]):
+            return url
+    return _NONE
 
 
 def _checksums(one: Component) -> list[dict[str, str]]:
@@ -104,6 +114,7 @@ def _comment(one: Component) -> str:
     told += [f"envfreeze:{name}={value}" for name, value in one.facts]
     lines = ["; ".join(told)]
     lines += [one.evidence] if one.evidence else []
+    lines += [f"fetched from {one.url}"] if one.url and _location(one) == _NONE else []
     if one.patched:
         changed = plural(len(one.patched), "file")
         lines.append(f"{changed} changed since it was installed: {', '.join(one.patched)}")

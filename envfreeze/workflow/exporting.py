@@ -93,10 +93,12 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1_000_000 else f"{max(1, count // 1000)} kB"
 
 
-def _no_url(rows: list[str]) -> NotHermeticError:
+def _no_url(
+    rows: list[str], hint: str = "Leave out --strict, and it is written beside."
+) -> NotHermeticError:
     return NotHermeticError(
         "this has no public URL:\n" + "\n".join(f"  {row}" for row in rows),
-        hint="Leave out --strict, and it is written beside.",
+        hint=hint,
     )
 
 
@@ -168,7 +170,7 @@ def _sbom(lock: Lock, lock_path: Path, kind: str, into: Path, strict: bool) -> E
     bom = sbom.bom(lock, lock_path.stem, index)
     kept = [f"{one.name} {one.version}" for one in bom.components if one.artifact and not one.url]
     if strict and kept:
-        raise _no_url(kept)
+        raise _no_url(kept, "Leave out --strict, and they are named all the same.")
     text = cyclonedx.document(bom) if kind == "cyclonedx" else spdx.document(bom)
     with disk_errors(into):
         write_atomic(into, text)
