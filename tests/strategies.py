@@ -34,6 +34,7 @@ from envfreeze.model.snapshot import (
     Dist,
     Finding,
     Interpreter,
+    Licence,
     LooseFile,
     Repository,
     Row,
@@ -211,6 +212,7 @@ def artifacts(draw: st.DrawFn, suffix: str = ".whl") -> Artifact:
     return Artifact(path=f"env.lock.d/{hashes['sha256'][:2]}/{name}", size=size, hashes=hashes)
 
 
+licences = st.builds(Licence, expression=_maybe(words), text=_maybe(words))
 origins = st.builds(
     Origin,
     kind=st.sampled_from(["sdist", "archive", "wheel", "directory"]),
@@ -238,6 +240,8 @@ def packages(draw: st.DrawFn) -> Package:
         no_wrappers=draw(st.lists(names, max_size=2)),
         yields=draw(st.lists(words, max_size=2)),
         built_from=draw(st.lists(origins, max_size=2)),
+        requires=draw(st.lists(st.one_of(words, names), max_size=2)),
+        licence=draw(_maybe(licences)),
     )
     more: dict[str, Any] = (
         {"wheels": [draw(artifacts())]}

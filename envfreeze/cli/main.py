@@ -16,6 +16,7 @@ from envfreeze.errors import EnvfreezeError, Exit, UsageError, printable
 
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan
+    from envfreeze.model.lock import Lock
     from envfreeze.workflow import Built, Context, ImageOptions, Verified
 
 app = typer.Typer(
@@ -628,21 +629,60 @@ def pull(
 
 
 @_command
-def show(lock: LockPath, json: Json = False) -> None:
+def show(
+    lock: LockPath,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="What needs what: distributions and conda packages.")
+    ] = False,
+    why: Annotated[
+        str | None,
+        typer.Option(
+            "--why", metavar="NAME", help="Why a package is in it. Exit 1: it is not in it."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
     """A lock at a glance: what is in it, what it was captured on, what was noticed."""
     import shutil
 
     from envfreeze import workflow
     from envfreeze.cli import page
 
+    if tree and why is not None:
+        raise UsageError("--tree and --why are two questions", hint="Ask one of them.")
     found = workflow.load(lock)
-    if json:
+    if tree or why is not None:
+        _needs(found, why, json)
+    elif json:
         from envfreeze.model import printed
 
         typer.echo(printed.as_json(found), nl=False)
     else:
         width = min(110, shutil.get_terminal_size((100, 24)).columns)
         typer.echo(page.page(found, str(lock), width=width), nl=False)
+
+
+def _needs(lock: Lock, name: str | None, json: bool) -> None:
+    """The tree of *lock*, or why it has *name*."""
+    import shutil
+
+    from envfreeze.cli import tree
+    from envfreeze.model.graph import graph
+    from envfreeze.model.why import why
+
+    known = graph(lock)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if name is None:
+        typer.echo(tree.tree_json(known) if json else tree.tree_text(known, width), nl=False)
+        return
+    found = why(lock, known, name)
+    if json:
+        typer.echo(tree.why_json(name, found), nl=False)
+    elif found:
+        typer.echo(tree.why_text(known, found, width), nl=False)
+    if not found:
+        typer.echo(f"envfreeze: {tree.absent(known, name)}", err=True)
+        raise typer.Exit(Exit.NO)
 
 
 @_command
@@ -674,7 +714,7 @@ def export(
         typer.Option(
             "--format",
             help="dockerfile, requirements or pylock; of conda: conda-explicit, conda-lock,"
-            " environment or pixi.",
+            " environment or pixi; a bill of materials: cyclonedx or spdx.",
         ),
     ] = "dockerfile",
     output: Annotated[
@@ -709,7 +749,7 @@ def export(
 ) -> None:
     """Write a lock for other tools: a Dockerfile that needs only public URLs, requirements.txt
     with hashes, pylock.toml; of conda packages an explicit file, conda-lock.yml, environment.yml,
-    pixi.lock."""
+    pixi.lock; a bill of materials in CycloneDX or SPDX."""
     from envfreeze import workflow
 
     if kind not in workflow.FORMATS:
@@ -730,6 +770,8 @@ def export(
         "conda-lock": "conda-lock.yml",
         "environment": "environment.yml",
         "pixi": "pixi.lock",
+        "cyclonedx": "bom.cdx.json",
+        "spdx": "bom.spdx.json",
     }
     into = output or Path(usual[kind])
     exported = workflow.export(lock, kind, into, options, context, strict)

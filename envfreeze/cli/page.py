@@ -31,6 +31,7 @@ def page(lock: Lock, path: str, *, width: int = 100) -> str:
             _interpreter(machine.interpreter),
             _packages(lock),
             _conda(machine),
+            _licences(lock),
             _base(machine),
             _system(machine.system),
             _platform(machine),
@@ -165,6 +166,31 @@ def _packages(lock: Lock) -> Iterator[Line]:
         yield "", f"{plural(unowned, 'file')} that no distribution owns"
     for tree in machine.sources:
         yield "", f"source tree {tree.key}: {plural(tree.count, 'file')} of {tree.root}"
+
+
+def _licences(lock: Lock) -> Iterator[Line]:
+    """How many packages name which licence; nobody checked that it is theirs."""
+    machine = lock.machine
+    label = "licences"
+    dists = [package.facts.licence for package in (*lock.packages, *machine.held)]
+    dists += [one.licence for one in machine.loose_dists]
+    dists += [one.licence for one in machine.unproved]
+    named = Counter((one.expression or one.text) if one else None for one in dists)
+    if any(named):
+        yield label, _counted(named)
+        label = ""
+    conda = Counter(package.license for package in machine.conda.packages) if machine.conda else {}
+    if any(conda):
+        yield label, f"of conda packages: {_counted(Counter(conda))}"
+
+
+def _counted(licences: Counter[str | None], most: int = 8) -> str:
+    unnamed = licences.pop(None, 0)
+    ordered = sorted(licences.items(), key=lambda item: (-item[1], item[0] or ""))
+    told = [f"{count} {name}" for name, count in ordered[:most]]
+    rest = sum(count for _, count in ordered[most:])
+    told += [f"{rest} with {plural(len(ordered) - most, 'other')}"] if rest else []
+    return _join([*told, f"{unnamed} name none" if unnamed else None])
 
 
 def _base(machine: Machine) -> Iterator[Line]:

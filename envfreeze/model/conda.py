@@ -42,6 +42,8 @@ class CondaPackage(Kebab, frozen=True, kw_only=True):
     timestamp: int | None = None
     depends: list[str] = []
     constrains: list[str] = []
+    dists: list[str] = []
+    """Names of the distributions in it, normalised; left out where that is its own name alone."""
     requested: list[str] = []
     """What a person asked for; empty: it came as a dependency."""
     proof: CondaProof

@@ -29,7 +29,7 @@ from envfreeze.model.base import Kebab
 from envfreeze.model.conda import CondaLayer
 from envfreeze.model.host import Host
 from envfreeze.model.origin import Origin, origin_problem
-from envfreeze.model.snapshot import Finding, Interpreter, Repository
+from envfreeze.model.snapshot import Finding, Interpreter, Licence, Repository
 from envfreeze.probe import pointers
 
 SCHEMA = 1
@@ -133,6 +133,10 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     """The archive with the bytes of :attr:`edits`; None: none of them has any."""
     in_base: bool = False
     """The base image (:attr:`Machine.base`) has every file of it: on that base it is not placed."""
+    requires: list[str] = []
+    """Lines of Requires-Dist (:func:`envfreeze.model.needs.kept`); no part of the id."""
+    licence: Licence | None = None
+    """As its metadata names it; no part of the id."""
     behind: bool = False
     """Of a held one: another of its name stands earlier on sys.path, as with those of
     :attr:`Machine.shadowed`."""
@@ -189,6 +193,9 @@ class Unproved(Kebab, frozen=True, kw_only=True):
     tree: str | None = None
     shadowed: bool = False
     """Another one of its name stands earlier on sys.path."""
+    requires: list[str] = []
+    """As :attr:`PackageFacts.requires`."""
+    licence: Licence | None = None
 
 
 class LooseSite(Kebab, frozen=True, kw_only=True):
@@ -217,6 +224,9 @@ class Loose(Kebab, frozen=True, kw_only=True):
     info: str
     owner: str | None = None
     """As :attr:`PackageFacts.owner`."""
+    requires: list[str] = []
+    """As :attr:`PackageFacts.requires`."""
+    licence: Licence | None = None
 
 
 class SourceTree(Kebab, frozen=True, kw_only=True):
@@ -505,6 +515,7 @@ INLINE = frozenset(
         "edits",
         "files",
         "hashes",
+        "licence",
         "named",
         "needs",
         "patch",

@@ -40,6 +40,15 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ``""`` where RECORD gives no hash at all; None where RECORD and disk agree."""
 
 
+class Licence(Kebab, frozen=True, kw_only=True):
+    """What a distribution's metadata says of its licence; it is told, not checked."""
+
+    expression: str | None = None
+    """``License-Expression``, raw: an expression of SPDX (PEP 639)."""
+    text: str | None = None
+    """``License`` where it is one short line, else the classifiers; without an expression."""
+
+
 class Dist(msgspec.Struct, frozen=True, kw_only=True):
     """One installed distribution, as importlib.metadata would find it."""
 
@@ -67,6 +76,8 @@ class Dist(msgspec.Struct, frozen=True, kw_only=True):
     """Console and gui scripts of entry_points.txt: the installer makes them, not the wheel."""
     requires: list[str] = []
     """Each ``Requires-Dist``, raw; of an egg-info without them, its requires.txt as such lines."""
+    licence: Licence | None = None
+    """None: the metadata names none."""
     conda: str | None = None
     """The record in ``conda-meta`` that it belongs to: then it is no package of its own."""
     overlaid: list[str] = []

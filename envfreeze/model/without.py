@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from envfreeze.errors import UsageError
 from envfreeze.model.identity import normalize
-from envfreeze.model.snapshot import Dist, Finding, Interpreter, Site, Snapshot, Source
-
-if TYPE_CHECKING:
-    from packaging.markers import Marker
+from envfreeze.model.requirement import asked_for, holds, marker_terms, parse
+from envfreeze.model.snapshot import Dist, Finding, Site, Snapshot, Source
 
 Node = tuple[str, str]
 """A distribution's normalised name and one extra of it; ``""``: the distribution itself."""
-
-_NAME = re.compile(r"\s*([A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)\s*(?:\[([^\]]*)\])?", re.I | re.A)
-_MARKS_ALL = ("uv", "conda")
-"""Installers that write REQUESTED for everything that they install: from them it says nothing."""
 
 
 def without(snapshot: Snapshot, names: Iterable[str]) -> tuple[Snapshot, list[str]]:
@@ -75,7 +67,7 @@ def _stays(dist: Dist) -> bool:
     """Whether it was asked for itself, or conda's package brings it."""
     if dist.conda is not None:
         return True
-    return dist.requested and not (dist.installer or "").strip().startswith(_MARKS_ALL)
+    return asked_for(dist.requested, dist.installer)
 
 
 class _Needs:
@@ -112,70 +104,9 @@ class _Needs:
     def _requirement(self, text: str, extra: str) -> list[Node]:
         """What one line of Requires-Dist asks for, under *extra*."""
         name, extras, marker = parse(text)
-        if name is None or not _holds(marker, {**self._terms, "extra": extra}):
+        if name is None or not holds(marker, {**self._terms, "extra": extra}):
             return []
         return [(name, ""), *((name, wanted) for wanted in extras)]
-
-
-def parse(text: str) -> tuple[str | None, list[str], Marker | None]:
-    """``(normalised name, extras, marker)``; None for a name that is none.
-
-    As leniently as the metadata of old distributions needs it: their version specifiers are
-    not looked at, and a marker that cannot be read is none, so the requirement counts.
-    """
-    from packaging.markers import InvalidMarker, Marker
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        match = _NAME.match(text)
-        if match is None:
-            return None, [], None
-        extras = [normalize(e.strip()) for e in (match[2] or "").split(",") if e.strip()]
-        marker = None
-        if ";" in text:
-            try:
-                marker = Marker(text.rpartition(";")[2].strip())
-            except InvalidMarker:
-                marker = None
-        return normalize(match[1]), extras, marker
-    return (
-        normalize(requirement.name),
-        sorted(map(normalize, requirement.extras)),
-        requirement.marker,
-    )
-
-
-def _holds(marker: Marker | None, terms: Mapping[str, str]) -> bool:
-    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-    from packaging.version import InvalidVersion
-
-    if marker is None:
-        return not terms["extra"]  # Of the distribution itself, needed without the extra as well.
-    try:
-        return marker.evaluate(dict(terms))
-    except (InvalidVersion, UndefinedComparison, UndefinedEnvironmentName):
-        return True
-
-
-def marker_terms(facts: Interpreter, kernel: str) -> dict[str, str]:
-    """The environment markers (PEP 508) as the target's own interpreter would give them."""
-    minor = ".".join(facts.version.split(".")[:2])
-    names = {"cpython": "CPython", "pypy": "PyPy"}
-    return {
-        "implementation_name": facts.implementation,
-        "implementation_version": facts.version,
-        "os_name": "nt" if kernel == "Windows" else "posix",
-        "platform_machine": facts.machine,
-        "platform_python_implementation": names.get(facts.implementation, facts.implementation),
-        "platform_release": "",
-        "platform_system": kernel,
-        "platform_version": "",
-        "python_full_version": facts.version,
-        "python_version": minor,
-        "sys_platform": {"Windows": "win32"}.get(kernel, kernel.lower()),
-    }
 
 
 def _reduced(snapshot: Snapshot, gone: list[Dist]) -> Snapshot:

@@ -134,7 +134,7 @@ class SiteProbe(object):
             self.machine.find("unreadable", place, str(error.strerror))
             return None
         source = "METADATA" if "METADATA" in present else "PKG-INFO"
-        name, version, requires = metadata.core(self._read(info, source))
+        name, version, requires, licence = metadata.core(self._read(info, source))
         if not requires and "requires.txt" in present:
             requires = metadata.egg_requires(self._read(info, "requires.txt") or "")
         if not name or not version:
@@ -149,6 +149,8 @@ class SiteProbe(object):
         dist = {"site": self.path, "info": info, "name": name, "version": version, "rows": None}
         if requires:
             dist["requires"] = requires
+        if licence:
+            dist["licence"] = licence
         self._optional(dist, info, present)
         owner = self.conda and self.conda.owner_of(self.path, info)
         if owner:

@@ -12,6 +12,8 @@ MAX_ROWS = 1_000_000
 # Characters of a file that are looked at: headers come first, and nobody writes so many.
 MAX_HEADERS = 1 << 22
 MAX_REQUIRES = 1 << 20
+# Of what names a licence; more is its text.
+MAX_LICENCE = 200
 
 
 def _lines(text):
@@ -42,11 +44,37 @@ def name_and_version(text):
     return (found.get("name", [""])[0], found.get("version", [""])[0])
 
 
+_LICENCE = ("license-expression", "license", "classifier")
+_LONG_LICENCE = re.compile(r"^License:[^\n]*\n[ \t]", re.I | re.M)
+
+
 def core(text):
-    """``(Name, Version, [Requires-Dist])`` of METADATA or PKG-INFO, empty where missing."""
-    found = headers(text or "", ("name", "version", "requires-dist"))
+    """``(Name, Version, [Requires-Dist], licence)`` of METADATA or PKG-INFO, empty where missing;
+    a licence is ``{"expression": ...}`` or ``{"text": ...}``."""
+    text = text or ""
+    found = headers(text, ("name", "version", "requires-dist", *_LICENCE))
     name, version = found.get("name", [""])[0], found.get("version", [""])[0]
-    return name, version, found.get("requires-dist", [])
+    return name, version, found.get("requires-dist", []), _licence(found, text)
+
+
+def _licence(found, text):
+    """An expression of SPDX where there is one (PEP 639), else what one line says, else the
+    classifiers. A License of several lines is the text itself: its first line names none."""
+    expression = found.get("license-expression", [""])[0]
+    if 0 < len(expression) <= MAX_LICENCE:
+        return {"expression": expression}
+    said = found.get("license", [""])[0]
+    if 0 < len(said) <= MAX_LICENCE and said != "UNKNOWN" and not _is_long(text):
+        return {"text": said}
+    lines = [line for line in found.get("classifier", []) if line.startswith("License ::")]
+    names = [line.split("::")[-1].strip() for line in lines]
+    joined = ", ".join(name for name in names if name and name != "OSI Approved")
+    return {"text": joined} if 0 < len(joined) <= MAX_LICENCE else {}
+
+
+def _is_long(text):
+    """Whether the License in the headers goes on in further lines."""
+    return _LONG_LICENCE.search(text.replace("\r\n", "\n").partition("\n\n")[0]) is not None
 
 
 def egg_requires(text):

@@ -52,6 +52,7 @@ from envfreeze.resolve.index import Index
 from envfreeze.resolve.machine import MachineLayers, MachineMeans, lock_machine
 from envfreeze.resolve.patches import Patched
 from envfreeze.resolve.rootfs import Root
+from envfreeze.resolve.told import told
 from envfreeze.resolve.wheels import NotProved, Prover, Verdict, WheelProof, prove_all
 from envfreeze.store import Cache, Sidecar, kept
 
@@ -128,7 +129,7 @@ def freeze(snapshot: Snapshot, means: Means) -> Frozen:
     if packages is not None:
         lock = _with_conda(lock, packages)
     return Frozen(
-        lock=lock,
+        lock=told(lock, snapshot),
         found=seen.found,
         counts=_count(lock, seen),
         problems=list(means.index.problems) if not means.offline else [],

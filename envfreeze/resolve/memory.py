@@ -22,7 +22,7 @@ from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
 
 _KIND = "frozen"
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from envfreeze.workflow.fetching import fetch
 from envfreeze.workflow.imaging import docker_options
 
 CONDA_FORMATS = ("conda-explicit", "conda-lock", "environment", "pixi")
-FORMATS = ("dockerfile", "requirements", "pylock", *CONDA_FORMATS)
+SBOM_FORMATS = ("cyclonedx", "spdx")
+FORMATS = ("dockerfile", "requirements", "pylock", *CONDA_FORMATS, *SBOM_FORMATS)
 SMALL = 50_000_000
 """Bytes of a file that may lie in a repository: from here on the usual hosts complain."""
 
@@ -48,6 +49,8 @@ def export(
         return _pylock(lock, lock_path, into, strict)
     if kind in CONDA_FORMATS:
         return _conda(lock, lock_path, kind, into, strict)
+    if kind in SBOM_FORMATS:
+        return _sbom(lock, lock_path, kind, into, strict)
     raise UsageError(f"--format {kind}: not a format", hint=", ".join(FORMATS))
 
 
@@ -90,10 +93,12 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1_000_000 else f"{max(1, count // 1000)} kB"
 
 
-def _no_url(rows: list[str]) -> NotHermeticError:
+def _no_url(
+    rows: list[str], hint: str = "Leave out --strict, and it is written beside."
+) -> NotHermeticError:
     return NotHermeticError(
         "this has no public URL:\n" + "\n".join(f"  {row}" for row in rows),
-        hint="Leave out --strict, and it is written beside.",
+        hint=hint,
     )
 
 
@@ -152,6 +157,30 @@ def _conda(lock: Lock, lock_path: Path, kind: str, into: Path, strict: bool) -> 
         text = conda.pixi(lock, beside)
     with disk_errors(into):
         write_atomic(into, text.encode("utf-8"))
+    return Exported(place=str(into), notes=notes)
+
+
+def _sbom(lock: Lock, lock_path: Path, kind: str, into: Path, strict: bool) -> Exported:
+    """A bill of materials."""
+    from envfreeze.render import cyclonedx, sbom, spdx
+    from envfreeze.resolve import pipconf
+
+    _check_file(into)
+    index = pipconf.default_index(())
+    bom = sbom.bom(lock, lock_path.stem, index)
+    kept = [f"{one.name} {one.version}" for one in bom.components if one.artifact and not one.url]
+    if strict and kept:
+        raise _no_url(kept, "Leave out --strict, and they are named all the same.")
+    text = cyclonedx.document(bom) if kind == "cyclonedx" else spdx.document(bom)
+    with disk_errors(into):
+        write_atomic(into, text)
+    notes = []
+    unnamed = sum(
+        one.key[0] in {"python", "conda"} and not (one.expression or one.licence)
+        for one in bom.components
+    )
+    if unnamed:
+        notes.append(f"{plural(unnamed, 'package')}: the lock does not name the licence")
     return Exported(place=str(into), notes=notes)
 
 

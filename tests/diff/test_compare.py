@@ -369,6 +369,10 @@ def test_applied_to_one_side_it_gives_the_other(one: View, two: View) -> None:
 def test_nothing_is_said_that_neither_side_knows(one: View, two: View) -> None:
     known = {*told(one), *told(two)}
     known |= {("files", name) for side in (one, two) for name in side.files}
+    for side in (one, two):
+        named = {"conda": {*side.conda, *side.prefix}, "shadowed": {*side.shadowed}}
+        named["sources"] = {*side.sources}
+        known |= {(layer, name) for layer, names in named.items() for name in names}
     for change in compare(one, two).changes:
         if change.kind != "unknown":  # Which tell of a whole layer, too.
             assert (change.layer, change.name) in known

@@ -150,10 +150,11 @@ def record(data: bytes, scratch: Path) -> None:
 @harness("METADATA", lambda: corpus.metadata("METADATA"), b"Name: ", b"Requires-Dist: ", b"\n\n")
 def core(data: bytes, scratch: Path) -> None:
     text = _text(data)
-    name, version, requires = metadata.core(text)
+    name, version, requires, licence = metadata.core(text)
     assert (name, version) == metadata.name_and_version(text)
     assert not re.search(r"[\r\n]", name + version + "".join(requires))
     assert len(requires) <= len(text.splitlines())
+    assert not re.search(r"[\r\n]", "".join(licence.values()))
 
 
 @harness("WHEEL", lambda: corpus.metadata("WHEEL"), b"Tag: ", b"Root-Is-Purelib: ", b"Build: ")

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from envfreeze.errors import UsageError
+from envfreeze.model.requirement import marker_terms, parse
 from envfreeze.model.snapshot import Dist, LooseFile, Site, Snapshot, System
 from envfreeze.model.survey import survey
-from envfreeze.model.without import marker_terms, parse, without
+from envfreeze.model.without import without
 from tests.support import locks
 
 SITE = "/e/lib/python3.11/site-packages"

@@ -124,8 +124,33 @@ def test_what_a_directorys_name_says(name: str, read: tuple[str, str]) -> None:
 
 def test_core_has_the_requirements() -> None:
     text = "Name: a\nVersion: 1\nRequires-Dist: b>=1; extra == 'x'\nRequires-Dist: c\n\nbody: x\n"
-    assert metadata.core(text) == ("a", "1", ["b>=1; extra == 'x'", "c"])
-    assert metadata.core(None) == ("", "", [])
+    assert metadata.core(text) == ("a", "1", ["b>=1; extra == 'x'", "c"], {})
+    assert metadata.core(None) == ("", "", [], {})
+
+
+@pytest.mark.parametrize(
+    ("lines", "read"),
+    [
+        (
+            "License-Expression: MIT OR Apache-2.0\nLicense: other",
+            {"expression": "MIT OR Apache-2.0"},
+        ),
+        ("License: BSD", {"text": "BSD"}),
+        ("License: UNKNOWN", {}),
+        ("License:", {}),
+        ("License: " + "x" * 201, {}),
+        ("Summary: s\n\nLicense: of the body", {}),
+        (
+            "License: Copyright (c) 2001\n        All rights reserved\n"
+            "Classifier: License :: OSI Approved :: MIT License\n"
+            "Classifier: License :: OSI Approved",
+            {"text": "MIT License"},
+        ),
+        ("License: MIT\r\n\r\nLicense: a\r\n b", {"text": "MIT"}),
+    ],
+)
+def test_the_licence_is_what_names_it_best(lines: str, read: dict[str, str]) -> None:
+    assert metadata.core(f"Name: a\n{lines}\n")[3] == read
 
 
 def test_requires_of_an_egg_info() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,10 +17,12 @@ import msgspec
 import pytest
 
 from envfreeze import workflow
+from envfreeze.cli import main
 from envfreeze.errors import LockError, NotHermeticError, UsageError
 from envfreeze.model.lock import Artifact, Edit, InterpreterLayer, Lock, Package, dumps
+from envfreeze.model.snapshot import Licence
 from envfreeze.store import Cache
-from tests.support import envs
+from tests.support import envs, needs
 from tests.support.cli import envfreeze, ok
 from tests.support.dockerfiles import parse
 from tests.support.fakeindex import FakeIndex, make_wheel
@@ -305,3 +308,32 @@ def test_the_command(scene: Scene) -> None:
     assert "--base is not for --format pylock" in done.stderr
     shutil.rmtree(into)
     ok(envfreeze("export", scene.path, "--base", BASE, "-o", into, "--strict", env=env), 4)
+
+
+# --- bills of materials --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["cyclonedx", "spdx"])
+def test_a_bill_of_materials_is_written_whole_or_refused(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, into = tmp_path / "env.lock", tmp_path / "bom.json"
+    made = needs.lock(
+        needs.package("app", "lib"), needs.package("lib", licence=Licence(text="MIT"))
+    )
+    path.write_text(dumps(sealed(made)), "utf-8")
+    argv = ["export", str(path), "--format", kind, "--output"]
+    with pytest.raises(SystemExit, match="0"):
+        main.run([*argv, str(into)])
+    said = capsys.readouterr()
+    assert said.out == f"{into}\n"
+    assert said.err == "1 package: the lock does not name the licence\n"
+    document = json.loads(into.read_text("utf-8"))
+    found = document.get("components") or document["packages"]
+    assert {"app", "lib", "python"} <= {one["name"] for one in found}
+    with pytest.raises(SystemExit, match="4"):
+        main.run([*argv, str(tmp_path / "none.json"), "--strict"])
+    assert "python 3.11.7" in capsys.readouterr().err
+    assert not (tmp_path / "none.json").exists()
+    with pytest.raises(SystemExit, match="2"):
+        main.run([*argv, str(tmp_path)])
