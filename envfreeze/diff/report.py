@@ -120,7 +120,7 @@ def _what(change: Change) -> str:
     if change.kind == "removed":
         return before
     if change.kind == "unknown":
-        return "known on one side only: not compared"
+        return "not compared" if change.note else "known on one side only: not compared"
     if change.kind == "proof":
         return f"same bytes, {before} -> {after}"
     if change.kind == "content" and change.layer == "sources":

@@ -15,8 +15,6 @@ import msgspec
 
 from envfreeze.diff import compare as comparing
 from envfreeze.diff import foreign, verdict, view
-from envfreeze.diff.foreign.place import place_of
-from envfreeze.diff.foreign.sides import view_of
 from envfreeze.errors import EngineError, LockError, TargetError, UsageError
 from envfreeze.model.identity import source_files
 from envfreeze.model.lock import Lock
@@ -219,6 +217,9 @@ class _Paper:
 
     def side(self, other: view.View | None) -> _Side:
         """As a side that is held against *other*; None: that is not known yet."""
+        from envfreeze.diff.foreign.place import place_of
+        from envfreeze.diff.foreign.sides import view_of
+
         place = place_of(other) if other is not None else None
         document = foreign.read(self.kind, self.text, self.title, place)
         return _Side(view=view_of(document, self.title, other), files=lambda _tree: None)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from envfreeze.diff.foreign import conda, pip, poetry, sbom, uv
-from envfreeze.diff.foreign.document import Document
-from envfreeze.diff.foreign.place import Place
+if TYPE_CHECKING:
+    from envfreeze.diff.foreign.document import Document
+    from envfreeze.diff.foreign.place import Place
 
 Kind = Literal[
     "requirements.txt",
@@ -29,6 +29,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SUFFIXES = frozenset({".lock", ".toml", ".txt", ".in", ".yml", ".yaml", ".json"})
 """Of files that are documents, though they may be executable."""
 
+_OURS = ("\n[tool.envfreeze", '\ncreated-by = "envfreeze"')
 _YAML = frozenset({".yml", ".yaml", ".lock"})
 
 
@@ -37,8 +38,10 @@ def recognized(name: str, text: str) -> Kind | None:
 
     None: none that is known here; a lock of envfreeze is none.
     """
+    if any(mark in f"\n{text[:100]}" or mark in text for mark in _OURS):
+        return None
     suffix = PurePath(name).suffix
-    if re.search(r"^@EXPLICIT[ \t]*$", text, re.MULTILINE):
+    if "@EXPLICIT" in text and re.search(r"^@EXPLICIT[ \t]*$", text, re.MULTILINE):
         return "@EXPLICIT list"
     if text.lstrip("\ufeff \t\r\n").startswith("{"):
         return "CycloneDX bill of materials" if '"CycloneDX"' in text else None
@@ -50,8 +53,6 @@ def recognized(name: str, text: str) -> Kind | None:
 
 
 def _toml(text: str) -> Kind | None:
-    if _has(text, r"\[tool\.envfreeze") or _has(text, r'created-by = "envfreeze"'):
-        return None
     if _has(text, r"lock-version[ \t]*=") and _has(text, r"(\[\[packages\]\]|packages[ \t]*=)"):
         return "pylock.toml"
     if _has(text, r"content-hash[ \t]*=") and _has(text, r"\[metadata\]"):
@@ -83,6 +84,9 @@ def read(kind: Kind, text: str, source: str, place: Place | None) -> Document:
     :raises LockError: it is not what it looks like; place and next step are named.
     :raises MissingExtraError: it is YAML, and nothing here reads that.
     """
+    # Here: two locks of our own are compared without any of them.
+    from envfreeze.diff.foreign import conda, pip, poetry, sbom, uv
+
     match kind:
         case "requirements.txt":
             return pip.requirements(text, place)
