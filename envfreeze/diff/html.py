@@ -17,7 +17,7 @@ import msgspec
 
 from envfreeze.data.templates import template_text
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 from envfreeze.diff.summary import LayerSummary, Side, Summary
 from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
 from envfreeze.errors import printable

@@ -12,6 +12,7 @@ import msgspec
 
 from envfreeze.diff.compare import Change
 from envfreeze.diff.judge import Judged, Judgement, Level
+from envfreeze.diff.lines import utf8
 from envfreeze.diff.steps import Step
 from envfreeze.model import printed
 
@@ -52,9 +53,9 @@ def report(judgement: Judgement) -> JudgedReport:
     return JudgedReport(
         schema=1,
         equal=difference.equal,
-        before=_utf8(difference.before),
-        after=_utf8(difference.after),
-        verdict=_utf8(judgement.verdict),
+        before=utf8(difference.before),
+        after=utf8(difference.after),
+        verdict=utf8(judgement.verdict),
         worst=judgement.worst,
         changes=[_flat(one) for one in judgement.judged],
     )
@@ -65,11 +66,6 @@ def _flat(one: Judged) -> JudgedChange:
     judgement: dict[str, Any] = msgspec.structs.asdict(one)
     del judgement["change"]
     return JudgedChange(**change, **judgement)
-
-
-def _utf8(text: str) -> str:
-    """What a path that is not UTF-8 looks like where only UTF-8 may go."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def as_json(judgement: Judgement) -> bytes:

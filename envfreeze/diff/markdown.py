@@ -11,7 +11,7 @@ import string
 from collections import Counter
 
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
-from envfreeze.diff.report import line
+from envfreeze.diff.lines import line
 from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
 
 SHOWN = 40

@@ -113,7 +113,12 @@ def test_the_verdict_then_what_is_worst_and_the_harmless_folded() -> None:
     first, *rest = text.splitlines()
     assert first.startswith("### ")
     order = [line for line in rest if line.startswith(("####", "<details>"))]
-    assert order == ["#### Changes results", "#### May change results", "#### Unknown", "<details>"]
+    assert order == [
+        "#### Changes results",
+        "#### May change results",
+        "#### Of unknown effect",
+        "<details>",
+    ]
     assert text.index("</summary>") < text.index("`name-2`") < text.index("</details>")
 
 
