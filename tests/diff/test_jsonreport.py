@@ -11,6 +11,7 @@ import pytest
 
 from envfreeze.diff import jsonreport
 from envfreeze.diff.compare import Change, Difference
+from envfreeze.diff.judge import judge
 from tests.support.judging import change, judged, many
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "diff-1.json"
@@ -37,6 +38,15 @@ def test_what_is_printed_is_what_the_schema_says(changes: list[Change]) -> None:
     validator.validate(document(*changes))
     assert not validator.is_valid({**document(*changes), "schema": 2})
     assert not validator.is_valid({**document(*changes), "worst": "bad"})
+
+
+def test_what_our_rules_say_is_what_the_schema_says() -> None:
+    numpy = change(before="1.26.4", after="2.0.0")
+    difference = Difference(before="a", after="b", changes=[numpy, *many(30).changes])
+    printed = json.loads(jsonreport.as_json(judge(difference)))
+    jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_bytes())).validate(printed)
+    assert printed["changes"][0]["name"] == "numpy"
+    assert printed["worst"] == printed["changes"][0]["level"] == "changes"
 
 
 def test_all_is_there() -> None:
