@@ -166,7 +166,8 @@ def _package_problem(package: CondaPackage) -> str | None:
         return "its file is not called like the package"
     if not _HEX.fullmatch(package.tree) or not (package.md5 is None or _MD5.fullmatch(package.md5)):
         return "its digest is not hexadecimal digits"
-    if not all(map(_LINE.fullmatch, [*package.depends, *package.constrains, *package.requested])):
+    specs = [*package.depends, *package.constrains, *package.requested, *package.dists]
+    if not all(map(_LINE.fullmatch, specs)):
         return "one of its specs is no line"
     if not all(_LINE.fullmatch(text or "") for text in (package.url, package.channel)):
         return "its URL is no line"

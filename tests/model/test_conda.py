@@ -61,6 +61,7 @@ def _artifact(**changes: Any) -> Artifact:
         {"tree": "x"},
         {"md5": "x"},
         {"depends": ["a\nb"]},
+        {"dists": ["a\nb"]},
         {"channel": "x\ny"},
         {"artifact": None},
         {"artifact": _artifact(url="file:///etc/passwd")},
