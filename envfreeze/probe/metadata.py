@@ -24,10 +24,14 @@ def _lines(text):
 
 
 def headers(text, wanted):
-    """``{lower-case name: [values]}`` of the *wanted* headers before the first blank line."""
+    """``{lower-case name: [values]}`` of the *wanted* headers before the first empty line.
+
+    A line of spaces is none: it goes on with the header before it (RFC 5322, 2.2.3), as in the
+    licence texts that older tools folded into METADATA.
+    """
     found = {}  # type: dict
     for line in _lines(text[:MAX_HEADERS]):
-        if not line.strip():
+        if not line:
             break
         if line[0] in " \t":
             continue

@@ -22,7 +22,7 @@ from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
 
 _KIND = "frozen"
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+
 import pytest
 from hypothesis import given
 
@@ -161,3 +163,13 @@ def test_requires_of_an_egg_info() -> None:
         "c; (sys_platform == 'x')",
         "d; (os_name == 'y') and extra == \"t\"",
     ]
+
+
+def test_a_licence_text_with_lines_of_spaces_does_not_end_the_headers() -> None:
+    text = (
+        "Name: demo\nVersion: 1\nLicense: BSD 3-Clause License\n        \n        Copyright\n"
+        "Classifier: License :: OSI Approved :: BSD License\nRequires-Dist: more>=2\n\nRequires-Dist: no\n"
+    )
+    read = email.message_from_string(text)
+    assert read.get_all("Requires-Dist") == ["more>=2"]  # As importlib.metadata reads it.
+    assert metadata.core(text) == ("demo", "1", ["more>=2"], {"text": "BSD License"})
