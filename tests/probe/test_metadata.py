@@ -168,7 +168,8 @@ def test_requires_of_an_egg_info() -> None:
 def test_a_licence_text_with_lines_of_spaces_does_not_end_the_headers() -> None:
     text = (
         "Name: demo\nVersion: 1\nLicense: BSD 3-Clause License\n        \n        Copyright\n"
-        "Classifier: License :: OSI Approved :: BSD License\nRequires-Dist: more>=2\n\nRequires-Dist: no\n"
+        "Classifier: License :: OSI Approved :: BSD License\nRequires-Dist: more>=2\n\n"
+        "Requires-Dist: no\n"
     )
     read = email.message_from_string(text)
     assert read.get_all("Requires-Dist") == ["more>=2"]  # As importlib.metadata reads it.
