@@ -20,6 +20,7 @@ from envfreeze.model.lock import Lock, Scope, artifacts
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
+from envfreeze.targets.bundle import sources_digest
 
 _KIND = "frozen"
 _VERSION = 6
@@ -51,8 +52,8 @@ class _Note(msgspec.Struct, kw_only=True):
 
 
 def _key(fingerprint: str, terms: Terms) -> str:
-    asked = f"{_VERSION} {fingerprint} {terms.offline} {terms.pack} {terms.sidecar.root.name}"
-    asked += f" {terms.scope} {terms.library_path}"
+    asked = f"{_VERSION} {sources_digest()} {fingerprint} {terms.offline} {terms.pack}"
+    asked += f" {terms.sidecar.root.name} {terms.scope} {terms.library_path}"
     return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
 
 

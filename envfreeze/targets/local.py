@@ -212,7 +212,7 @@ def observe(
             cache = None  # What another user says is not remembered: it would be believed later.
     key = _memory_key(target.python)
     known = _known(cache, key) if cache is not None and not rehash else {}
-    last = _last(cache, key) if cache is not None and not rehash else None
+    last = _last(cache, target.python) if cache is not None and not rehash else None
     told: dict[str, object] = {"known": known, "last": last}
     if host:
         told |= {"host": True, "modules": host_modules()}
@@ -236,7 +236,7 @@ def observe(
             return earlier.on(observation)
         observation = _ask(target, environ, {**told, "last": None}, code)
     if cache is not None:
-        _remember(cache, key, known, observation)
+        _remember(cache, target.python, known, observation)
     return observation
 
 
@@ -249,13 +249,18 @@ def seen(target: LocalTarget, observation: Observation) -> Snapshot:
 
 def last_fingerprint(target: LocalTarget, cache: Cache) -> str | None:
     """The fingerprint that *target* had when it was last looked at; None: not known."""
-    last = _last(cache, _memory_key(target.python))
+    last = _last(cache, target.python)
     return None if last is None else str(last["fingerprint"])
 
 
-def _last(cache: Cache, key: str) -> dict[str, object] | None:
+def _last_key(python: str) -> str:
+    """Another probe may say more of the same environment: its last answer is its own."""
+    return _memory_key(f"{python} {sources_digest()}")
+
+
+def _last(cache: Cache, python: str) -> dict[str, object] | None:
     """What the probe is told of the answer that is kept; None: no answer is."""
-    note = cache.read_note("last", key)
+    note = cache.read_note("last", _last_key(python))
     try:
         last = msgspec.json.decode(note, type=Last) if note else None
     except (msgspec.ValidationError, msgspec.DecodeError):
@@ -315,18 +320,18 @@ def _memory_key(python: str) -> str:
     return hashlib.sha256(os.fsencode(python)).hexdigest()
 
 
-def _remember(cache: Cache, key: str, known: Memory, observation: Observation) -> None:
+def _remember(cache: Cache, python: str, known: Memory, observation: Observation) -> None:
     """Keep what was hashed anew, of the earlier memory what may still hold, and the answer."""
     last = observation.last
     if last is not None:
         cache.write_note("answers", last.fingerprint, zlib.compress(observation.document, 1))
-        cache.write_note("last", key, msgspec.json.encode(last))
+        cache.write_note("last", _last_key(python), msgspec.json.encode(last))
     if not observation.remember:
         return
     merged = {**known, **observation.remember}
     limit = 4 * max(1024, len(observation.snapshot.dists))
     newest = dict(list(merged.items())[-limit:])
-    cache.write_note("stats", key, json.dumps(newest).encode())
+    cache.write_note("stats", _memory_key(python), json.dumps(newest).encode())
 
 
 class _CodeNote(msgspec.Struct):
