@@ -189,9 +189,8 @@ def _judged(change: Change, matchers: _Ranked) -> tuple[Judged, int]:
     """With the place of its rule, which is how much it explains."""
     if change.kind == "unknown":
         reason = "known on one side only, so that nothing can be said"
-        return Judged(change=change, level="unknown", reason=reason, source="", rule=""), len(
-            matchers
-        )
+        blank = Judged(change=change, level="unknown", reason=reason, source="", rule="")
+        return blank, _LAST + 1  # After what does differ.
     step = steps.step_of(change)
     name = _name(change)
     for place, matcher in matchers:

@@ -255,6 +255,14 @@ def test_the_worst_comes_first_and_opens_the_verdict() -> None:
     )
 
 
+def test_what_is_not_compared_comes_after_what_differs() -> None:
+    unread = Change(layer="packages", kind="unknown", name="a")
+    found = judge(of(unread, changed("packages", "zz", "1", "2")))
+    assert [one.change.name for one in found.judged] == ["zz", "a"]
+    assert found.worst == "unknown"
+    assert judge(of(unread)).worst is None
+
+
 def test_a_variable_explains_more_than_versions_do() -> None:
     found = judge(
         of(
