@@ -527,7 +527,7 @@ def verify(
     if json:
         typer.echo(judged.as_json(judgement), nl=False)
     elif not quiet:
-        typer.echo(judged.verified_text(judgement, asked, explain=explain), nl=False)
+        typer.echo(_shown(judged.verified_text(judgement, asked, explain=explain)), nl=False)
     raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
 
 
@@ -582,9 +582,22 @@ def diff(
     data = judged.rendered(judgement, wanted, found.summary, files=deep, explain=explain)
     if output is not None:
         workflow.write_text(output, data)
-    elif not quiet or wanted != "text":
+    elif wanted != "text":
         typer.echo(data, nl=False)
+    elif not quiet:
+        typer.echo(_shown(data), nl=False)
     raise typer.Exit(Exit.OK if asked.passes(judgement) else Exit.NO)
+
+
+def _shown(text: str) -> str:
+    """*text* as it is, unless a person reads it on a terminal."""
+    import shutil
+
+    from envfreeze.cli import judged
+
+    if not sys.stdout.isatty():
+        return text
+    return judged.on_terminal(text, shutil.get_terminal_size().columns, os.environ)
 
 
 def _sides(before: str | None, after: str | None, git: str | None) -> tuple[str, str]:
