@@ -26,6 +26,7 @@ from tests.support import envs, needs
 from tests.support.cli import envfreeze, ok
 from tests.support.dockerfiles import parse
 from tests.support.fakeindex import FakeIndex, make_wheel
+from tests.support.installers import UV
 from tests.support.locks import BASE, deb, interpreter, lock
 from tests.support.machines import sealed
 
@@ -130,6 +131,22 @@ def test_pip_installs_the_requirements(scene: Scene) -> None:
     target = scene.place / "requirements.txt"
     assert scene.export("requirements", target).notes == []
     done = pip(scene.venv, "--require-hashes", "-r", "requirements.txt", cwd=scene.place)
+    assert done.returncode == 0, done.stderr
+    assert modules(scene.venv) == {"alpha", "beta", "gamma"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("requirements", "requirements.txt"), ("pylock", "pylock.toml")]
+)
+def test_uv_installs_what_is_exported(kind: str, name: str, scene: Scene) -> None:
+    scene.write()
+    scene.export(kind, scene.place / name)
+    environ = {**os.environ, "UV_CACHE_DIR": str(scene.place / "uv"), "UV_NO_CONFIG": "1"}
+    argv = [UV, "pip", "sync", "--quiet", "--no-index", "--python", scene.venv, name]
+    hashes = ["--require-hashes"] if kind == "requirements" else []
+    done = subprocess.run(
+        [*argv, *hashes], cwd=scene.place, env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert modules(scene.venv) == {"alpha", "beta", "gamma"}
 
