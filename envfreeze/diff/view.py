@@ -227,8 +227,9 @@ def _live(item: Seen) -> Item:
     )
 
 
-def of_snapshot(snapshot: Snapshot, title: str) -> View:
-    seen = survey(snapshot)
+def of_snapshot(snapshot: Snapshot, title: str, seen: Survey | None = None) -> View:
+    """:param seen: its survey, where that is made already."""
+    seen = seen or survey(snapshot)
     packages = {item.name: _live(item) for item in seen.seen}
     digests = {source.key: digest_of(source) for source in snapshot.sources}
     for dist in [*seen.loose_dists, *seen.in_sources, *seen.stranded]:

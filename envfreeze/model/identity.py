@@ -64,17 +64,27 @@ def is_bytecode(path: str) -> bool:
 
 
 def owned_rows(dist: Dist) -> list[Row]:
-    """The rows that came out of the wheel: not the installer's own files, wrappers or .pyc."""
-    wrappers = set(dist.wrappers)
-    return [row for row in dist.rows or () if not _is_installers(row, dist.info, wrappers)]
+    """The rows that came out of the wheel: not the installer's own files, wrappers or .pyc.
+
+    Asked of each file of an environment, tens of thousands of times.
+    """
+    scripts, info = set(dist.wrappers), dist.info
+    own = {f"{info}/{name}" for name in INSTALLER_FILES} | {_virtualenv_marker(info)}
+    return [
+        row
+        for row in dist.rows or ()
+        if not (_is_made_here(row, own) if row.scheme == "site" else _is_installers(row, scripts))
+    ]
 
 
-def _is_installers(row: Row, info: str, wrappers: set[str]) -> bool:
-    if row.scheme == "site":
-        head, _, tail = row.path.partition("/")
-        if (head == info and tail in INSTALLER_FILES) or is_bytecode(row.path):
-            return True
-        return is_virtualenv_marker(row, info) or _is_bytecode_in_name(row)
+def _is_made_here(row: Row, own: set[str]) -> bool:
+    return row.path in own or (
+        row.path.endswith((".pyc", ".pyo", "/__pycache__"))
+        and (is_bytecode(row.path) or _is_bytecode_in_name(row))
+    )
+
+
+def _is_installers(row: Row, wrappers: set[str]) -> bool:
     if row.scheme == "scripts":
         return row.path in wrappers or versioned_wrapper(row.path, wrappers) is not None
     return row.scheme == "outside"
@@ -95,7 +105,11 @@ def wrappers(dist: Dist) -> list[Row]:
 def is_virtualenv_marker(row: Row, info: str) -> bool:
     """Whether *row* is the empty ``pip-26.3.virtualenv`` that virtualenv adds to what it seeds
     (pypa/virtualenv: ``src/virtualenv/seed/embed/via_app_data/pip_install/base.py``)."""
-    return row.scheme == "site" and row.path == info.removesuffix(".dist-info") + ".virtualenv"
+    return row.scheme == "site" and row.path == _virtualenv_marker(info)
+
+
+def _virtualenv_marker(info: str) -> str:
+    return info.removesuffix(".dist-info") + ".virtualenv"
 
 
 def _is_bytecode_in_name(row: Row) -> bool:

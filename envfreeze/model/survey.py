@@ -46,6 +46,8 @@ class Seen:
 
     dist: Dist
     tree: str
+    count: int
+    """How many files are behind :attr:`tree`."""
     edited: tuple[str, ...]
     """``scheme/path`` of files whose content is not what RECORD says."""
     missing: tuple[str, ...]
@@ -290,7 +292,8 @@ class _Beside:
 
 def _see(dist: Dist, beside: _Beside, *, apart: bool) -> Seen:
     edited, missing, yields = [], [], []
-    for row in owned_rows(dist):
+    owned = owned_rows(dist)
+    for row in owned:
         key = _key(row)
         if row.sha256 is None:
             if not beside.is_link(dist, row):
@@ -302,9 +305,11 @@ def _see(dist: Dist, beside: _Beside, *, apart: bool) -> Seen:
                 yields.append(key)
             else:
                 edited.append(key)
+    words = _words(dist, owned, set(yields))
     return Seen(
         dist=dist,
-        tree=tree_digest(_words(dist, set(yields))),
+        tree=tree_digest(words),
+        count=len(words),
         edited=tuple(sorted(edited)),
         missing=tuple(sorted(missing)),
         yields=tuple(sorted(yields)),
@@ -314,12 +319,11 @@ def _see(dist: Dist, beside: _Beside, *, apart: bool) -> Seen:
 
 def files_of(seen: Seen) -> list[tuple[str, str]]:
     """``(scheme/path, word for the content)`` of the files behind ``seen.tree``."""
-    return _words(seen.dist, set(seen.yields))
+    return _words(seen.dist, owned_rows(seen.dist), set(seen.yields))
 
 
-def _words(dist: Dist, yields: Collection[str]) -> list[tuple[str, str]]:
+def _words(dist: Dist, owned: list[Row], yields: Collection[str]) -> list[tuple[str, str]]:
     found = []
-    owned = owned_rows(dist)
     for row in owned:
         key = _key(row)
         word = claimed_sha256(row) if key in yields else file_word(row)

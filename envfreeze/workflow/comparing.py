@@ -116,12 +116,13 @@ def verify_local(
     title = target.python if target.described == "PATH" else target.described
     before = _lock_side(lock, str(lock_path), context)
     snapshot = local.seen(target, observation)
-    difference = _compare(before, _live_side(snapshot, title), layers)
+    after = _live_side(snapshot, title)
+    difference = _compare(before, after, layers)
     return Verified(
         lock=lock,
         lock_path=lock_path,
         difference=difference,
-        verdicts=verdict.verdicts(lock, difference, _counts(snapshot), layers),
+        verdicts=verdict.verdicts(lock, difference, _counts(after), layers),
     )
 
 
@@ -133,9 +134,8 @@ def write_report(found: Verified, path: Path) -> None:
         write_atomic(path, data)
 
 
-def _counts(snapshot: Snapshot) -> verdict.Counts:
-    seen = survey(snapshot)
-    return verdict.Counts(files=sum(len(files_of(item)) for item in seen.seen))
+def _counts(side: _Side) -> verdict.Counts:
+    return verdict.Counts(files=side.count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +144,8 @@ class _Side:
 
     view: view.View
     files: Callable[[str], Mapping[str, str] | None]
+    count: int = 0
+    """Files of distributions, of a live side."""
     holder: Callable[[], Holder] | None = None
     """What has the bytes of its files; None: they are out of reach."""
 
@@ -166,7 +168,11 @@ def _live_side(snapshot: Snapshot, title: str) -> _Side:
         found = (source for source in snapshot.sources if digest_of(source) == tree)
         return next((dict(source_files(source.files)) for source in found), None)
 
-    return _Side(view=view.of_snapshot(snapshot, title), files=files)
+    return _Side(
+        view=view.of_snapshot(snapshot, title, seen),
+        files=files,
+        count=sum(item.count for item in seen.seen),
+    )
 
 
 def _compare(
@@ -305,7 +311,7 @@ def diff_locks(before: Path, after: Path, context: Context) -> comparing.Differe
 
 
 def _with_holder(side: _Side, holder: Callable[[], Holder]) -> _Side:
-    return _Side(view=side.view, files=side.files, holder=holder)
+    return replace(side, holder=holder)
 
 
 def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
@@ -417,9 +423,10 @@ def verify_image(
         snapshot = _observe_image(engine, image, lock.machine.interpreter.facts.executable)
         looked = insiding.look(lock, engine, image, ours=ours)
     before = _lock_side(lock, str(lock_path), context)
-    difference = _compare(before, _live_side(snapshot, f"image:{image}"))
+    after = _live_side(snapshot, f"image:{image}")
+    difference = _compare(before, after)
     difference = verdict.with_changes(difference, looked.changes)
-    counts = msgspec.structs.replace(looked.counts, files=_counts(snapshot).files)
+    counts = msgspec.structs.replace(looked.counts, files=after.count)
     return Verified(
         lock=lock,
         lock_path=lock_path,
@@ -461,10 +468,11 @@ def _verify_inside(lock: Lock, lock_path: Path, target: str, context: Context) -
     with reached(target, context, host=False, python=python) as found:
         snapshot = found.snapshot
     before = _lock_side(lock, str(lock_path), context)
-    difference = _compare(before, _live_side(snapshot, target))
+    after = _live_side(snapshot, target)
+    difference = _compare(before, after)
     return Verified(
         lock=lock,
         lock_path=lock_path,
         difference=difference,
-        verdicts=verdict.verdicts(lock, difference, _counts(snapshot), comparing.LAYERS),
+        verdicts=verdict.verdicts(lock, difference, _counts(after), comparing.LAYERS),
     )
