@@ -172,10 +172,9 @@ def test_control_c_in_a_build_leaves_nothing(lock: Path, tmp_path: Path) -> None
     codes = set()
     for after in (0.0, 0.3, 0.8):
         code = _interrupt(["build", lock, "--into", into], {}, into.exists, after)
-        if code is None:
+        if into.exists():  # It came after the verification, at the last word at the latest.
+            ok(envfreeze("verify", lock, into))
             shutil.rmtree(into)
-        else:
-            assert not into.exists()
         codes.add(code)
     assert 130 in codes
     assert codes <= {130, None}
