@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envfreeze.diff.lines import line
+from envfreeze.model.lines import line
 
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan

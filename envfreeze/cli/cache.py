@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from envfreeze.diff.lines import line
 from envfreeze.model import printed
+from envfreeze.model.lines import line, utf8
 from envfreeze.model.words import plural, size
 
 if TYPE_CHECKING:
@@ -51,19 +51,15 @@ def _json(report: msgspec.Struct) -> bytes:
     return printed.as_json(report)
 
 
-def _text(path: Path) -> str:
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def dir_json(root: Path) -> bytes:
-    return _json(DirReport(schema=1, directory=_text(root)))
+    return _json(DirReport(schema=1, directory=utf8(str(root))))
 
 
 def verified_json(result: CacheVerified) -> bytes:
     return _json(
         VerifyReport(
             schema=1,
-            directory=_text(result.root),
+            directory=utf8(str(result.root)),
             checked=result.checked,
             size=result.size,
             damaged=result.damaged,
@@ -97,7 +93,7 @@ def pruned_json(result: Pruned) -> bytes:
     return _json(
         PruneReport(
             schema=1,
-            directory=_text(result.root),
+            directory=utf8(str(result.root)),
             removed=result.removed,
             freed=result.freed,
             kept=result.kept,

@@ -104,9 +104,8 @@ def _files(files: list[FileDifference]) -> str:
 def verified_text(judgement: Judgement, asked: Asked, *, explain: bool) -> str:
     """The answer of ``verify``: it says so where differences are let pass."""
     text = report.as_text(judgement, explain=explain)
-    if judgement.difference.equal:
-        return f"verified: {text}" if asked.passes(judgement) else text
-    return f"satisfied: {text}" if asked.passes(judgement) else text
+    word = "verified" if judgement.difference.equal else "satisfied"
+    return f"{word}: {text}" if asked.passes(judgement) else text
 
 
 _COLOURS: dict[Level, str] = {

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from envfreeze.errors import printable
 from envfreeze.model.host import Accelerator, Gpu, Host, Library, Limits, Numerics, Platform
+from envfreeze.model.lines import utf8
 from envfreeze.model.lock import InterpreterLayer, Lock, Machine, SystemLayer, artifacts
 from envfreeze.model.words import plural, size
 
@@ -48,7 +49,7 @@ def _written(line: Line, width: int) -> str:
     import textwrap
 
     label, text = line
-    plain = printable(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    plain = printable(utf8(text))
     wrapped = textwrap.wrap(
         " ".join(plain.split()), max(20, width - WIDTH - 2), break_on_hyphens=False
     )

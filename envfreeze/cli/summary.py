@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from envfreeze.errors import printable
 from envfreeze.model import printed
+from envfreeze.model.lines import line as _line
 from envfreeze.model.lock import BaseImage, Machine, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.model.words import plural, size
@@ -118,12 +118,6 @@ def _next(captured: Captured, output: str) -> str:
     if machine.conda is not None:
         return f"envfreeze build {output} --to conda --into rebuilt"
     return f"envfreeze build {output} --into rebuilt"
-
-
-def _line(text: str) -> str:
-    """*text* so that it stays on its line, whatever a hostile name holds."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _python(facts: Interpreter) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from envfreeze.diff.lines import line
 from envfreeze.model import printed
 from envfreeze.model.graph import Edge, Graph, Key, Node
+from envfreeze.model.lines import line, utf8
 from envfreeze.model.why import Why
 
 _KINDS = {"conda": " (conda)", "system": " (system)"}
@@ -65,11 +65,11 @@ def tree_json(known: Graph) -> bytes:
         JsonPackage(
             kind=key[0],
             name=key[1],
-            version=_utf8(node.version),
+            version=utf8(node.version),
             asked_for=node.asked,
             needs=list(map(_need, node.needs)),
             optional=list(map(_need, node.optional)),
-            missing=list(map(_utf8, node.missing)),
+            missing=list(map(utf8, node.missing)),
         )
         for key, node in sorted(known.nodes.items())
     ]
@@ -83,14 +83,14 @@ def why_json(name: str, found: list[Why]) -> bytes:
         JsonReason(
             kind=one.node.key[0],
             name=one.node.name,
-            version=_utf8(one.node.version),
-            reasons=list(map(_utf8, one.reasons)),
+            version=utf8(one.node.version),
+            reasons=list(map(utf8, one.reasons)),
             ways=[list(map(_key, way)) for way in one.ways.found],
             more=one.ways.more,
         )
         for one in found
     ]
-    return printed.as_json(JsonWhy(schema=1, name=_utf8(name), found=reasons))
+    return printed.as_json(JsonWhy(schema=1, name=utf8(name), found=reasons))
 
 
 def _key(key: Key) -> JsonNeed:
@@ -98,11 +98,7 @@ def _key(key: Key) -> JsonNeed:
 
 
 def _need(edge: Edge) -> JsonNeed:
-    return JsonNeed(kind=edge.to[0], name=edge.to[1], condition=_utf8(edge.condition))
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return JsonNeed(kind=edge.to[0], name=edge.to[1], condition=utf8(edge.condition))
 
 
 # --- as text -------------------------------------------------------------------------------

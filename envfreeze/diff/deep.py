@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 
 from envfreeze.diff.compare import Layer
-from envfreeze.diff.lines import line
 from envfreeze.errors import printable
+from envfreeze.model.lines import is_text, line
 
 TEXT_LIMIT = 1 << 20
 """Bytes of a text that is compared line by line."""
@@ -169,13 +169,7 @@ def _links(before: Content | None, after: Content | None) -> str:
 
 
 def _is_text(data: bytes) -> bool:
-    if len(data) > TEXT_LIMIT or b"\0" in data:
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return len(data) <= TEXT_LIMIT and is_text(data)
 
 
 def _as_text(found: FileDifference, unified: bytes) -> FileDifference:

@@ -20,10 +20,10 @@ import msgspec
 from envfreeze.data.templates import template_text
 from envfreeze.diff.deep import FileDifference, as_text
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
-from envfreeze.diff.lines import line
 from envfreeze.diff.summary import LayerSummary, Side, Summary
 from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
 from envfreeze.errors import printable
+from envfreeze.model.lines import line
 from envfreeze.model.words import plural, size
 
 if TYPE_CHECKING:

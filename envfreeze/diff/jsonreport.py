@@ -13,9 +13,9 @@ import msgspec
 from envfreeze.diff.compare import Change
 from envfreeze.diff.deep import FileDifference
 from envfreeze.diff.judge import Judged, Judgement, Level
-from envfreeze.diff.lines import utf8
 from envfreeze.diff.steps import Step
 from envfreeze.model import printed
+from envfreeze.model.lines import utf8
 
 
 class JudgedChange(Change, frozen=True, kw_only=True, omit_defaults=True):

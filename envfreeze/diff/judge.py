@@ -19,9 +19,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from envfreeze.data import settings
 from envfreeze.diff import steps
 from envfreeze.diff.compare import LAYERS, Change, Difference, Kind, Layer
-from envfreeze.diff.lines import line
 from envfreeze.diff.steps import Step
 from envfreeze.model import toml
+from envfreeze.model.lines import line
 from envfreeze.model.words import plural
 
 Level = Literal["changes", "may-change", "unknown", "harmless"]

@@ -11,8 +11,8 @@ import string
 from collections import Counter
 
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement, Level
-from envfreeze.diff.lines import line
 from envfreeze.diff.words import KIND_WORDS, LAYER_WORDS
+from envfreeze.model.lines import line
 
 SHOWN = 40
 """Changes of one level before the rest is counted."""

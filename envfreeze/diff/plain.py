@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from envfreeze.diff import view
-from envfreeze.diff.lines import line
 from envfreeze.diff.view import Item, View
+from envfreeze.model.lines import line
 from envfreeze.model.lock import Lock
 
 _DIGITS = 12

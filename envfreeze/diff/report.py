@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envfreeze.diff.compare import BELOW, LAYERS, Change, Difference, Layer
 from envfreeze.diff.judge import LEVELS, WORDS, Judged, Judgement
-from envfreeze.diff.lines import line
+from envfreeze.model.lines import line
 
 SHOWN = 20
 """Lines of one layer before the rest is counted."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from packaging.version import InvalidVersion, Version
 
+from envfreeze.data.tables import numbers
 from envfreeze.diff.compare import Change
 
 Step = Literal["epoch", "major", "minor", "patch", "pre", "post", "local", "build", "other"]
@@ -97,7 +98,7 @@ def debian_step(before: str, after: str) -> Step:
         return "epoch"
     if one == two:
         return "build"
-    step = _release_step(_numbers(one), _numbers(two))
+    step = _release_step(numbers(one), numbers(two))
     return step or "other"
 
 
@@ -109,18 +110,13 @@ def _debian(version: str) -> tuple[str, str, str]:
     return (epoch, upstream, revision) if dash else (epoch, rest, "")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d{1,9}(?:\.\d{1,9}){0,7}", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
 def upstream(text: str) -> Version | None:
     """The version that a specifier can be held against, of any layer's wording."""
     word = text.split(" ")[0] if " " in text and not version_in(text) else version_in(text) or text
     found = parsed(word)
     if found is not None:
         return found
-    digits = ".".join(map(str, _numbers(_debian(word)[1])))
+    digits = ".".join(map(str, numbers(_debian(word)[1])))
     return parsed(digits) if digits else None
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 
 from envfreeze.diff.compare import Change, Difference
-from envfreeze.diff.lines import line
 from envfreeze.model import printed
+from envfreeze.model.lines import line, utf8
 from envfreeze.model.lock import Lock
 from envfreeze.model.words import plural
 
@@ -162,16 +162,12 @@ def as_report(lock: Lock, lock_sha256: str, difference: Difference, found: list[
         schema=1,
         lock=lock.machine.id,
         lock_sha256=lock_sha256,
-        target=_utf8(difference.after),
+        target=utf8(difference.after),
         equal=difference.equal,
         layers=found,
         changes=difference.changes,
     )
     return printed.as_json(report)
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def with_changes(difference: Difference, more: Iterable[Change]) -> Difference:

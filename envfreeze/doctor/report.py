@@ -7,8 +7,8 @@ from collections import Counter
 import msgspec
 
 from envfreeze.doctor.facts import VERDICTS, Check
-from envfreeze.errors import printable
 from envfreeze.model import printed
+from envfreeze.model.lines import line, utf8
 
 
 class JsonReport(msgspec.Struct, kw_only=True):
@@ -27,27 +27,19 @@ def runs(checks: list[Check]) -> bool:
 
 def as_json(checks: list[Check], subject: str) -> bytes:
     safe = [_safe(check) for check in checks]
-    report = JsonReport(schema=1, subject=_utf8(subject), runs=runs(checks), checks=safe)
+    report = JsonReport(schema=1, subject=utf8(subject), runs=runs(checks), checks=safe)
     return printed.as_json(report)
 
 
 def _safe(check: Check) -> Check:
-    fields = {name: _utf8(str(getattr(check, name))) for name in check.__struct_fields__}
+    fields = {name: utf8(str(getattr(check, name))) for name in check.__struct_fields__}
     return msgspec.convert(fields, Check)
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _line(text: str) -> str:
-    return printable(_utf8(text)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def as_text(checks: list[Check], subject: str) -> str:
     """A line for each check, worst first; below, why and what to do about the bad ones."""
     width = max((len(check.name) for check in checks), default=0)
-    lines = [f"  {c.verdict:<7}  {c.name:<{width}}  {_line(c.said)}" for c in checks]
+    lines = [f"  {c.verdict:<7}  {c.name:<{width}}  {line(c.said)}" for c in checks]
     told = [check for check in checks if check.verdict in {"problem", "warning"}]
     names = Counter(check.name for check in told)
     for check in told:
@@ -59,8 +51,8 @@ def as_text(checks: list[Check], subject: str) -> str:
 
 def _below(check: Check, *, twice: bool) -> list[str]:
     rows = [("fix", check.fix), ("why", check.reason), ("source", check.source)]
-    kept = [f"  {word:<6}  {_line(text)}" for word, text in rows if text]
-    title = f"{check.name}: {_line(check.said)}" if twice else check.name
+    kept = [f"  {word:<6}  {line(text)}" for word, text in rows if text]
+    title = f"{check.name}: {line(check.said)}" if twice else check.name
     return ["", title, *kept] if kept else []
 
 
@@ -70,7 +62,7 @@ def _verdict(checks: list[Check], subject: str) -> str:
     state = "will run here" if runs(checks) else "will not run here as it is"
     if runs(checks) and counts["unknown"]:
         state = "nothing speaks against running it here"
-    return f"{_line(subject)}: {state}" + (f" ({', '.join(words)})" if words else "")
+    return f"{line(subject)}: {state}" + (f" ({', '.join(words)})" if words else "")
 
 
 def _count(count: int, verdict: str) -> str:

@@ -134,7 +134,7 @@ class PackageFacts(Kebab, frozen=True, kw_only=True):
     in_base: bool = False
     """The base image (:attr:`Machine.base`) has every file of it: on that base it is not placed."""
     requires: list[str] = []
-    """Lines of Requires-Dist (:func:`envfreeze.model.needs.kept`); no part of the id."""
+    """Lines of Requires-Dist (:func:`envfreeze.model.requirement.kept`); no part of the id."""
     licence: Licence | None = None
     """As its metadata names it; no part of the id."""
     behind: bool = False

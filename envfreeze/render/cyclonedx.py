@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from envfreeze.model import printed
+from envfreeze.model.lines import utf8
 from envfreeze.model.words import plural
-from envfreeze.render.purl import plain
 from envfreeze.render.sbom import Bom, Component, tool
 
 _TYPES = {
@@ -57,8 +57,8 @@ def _component(one: Component) -> dict[str, Any]:
     found: dict[str, Any] = {
         "bom-ref": one.ref,
         "type": _TYPES.get(one.key[0], "library"),
-        "name": plain(one.name) or one.ref,
-        "version": plain(one.version),
+        "name": utf8(one.name) or one.ref,
+        "version": utf8(one.version),
         "hashes": _hashes(one),
         "licenses": _licences(one),
         "cpe": one.cpe,
@@ -92,7 +92,7 @@ def _pedigree(one: Component) -> dict[str, Any]:
     changed = plural(len(one.patched), "file")
     return {
         "patches": [{"type": "unofficial"}],
-        "notes": f"{changed} changed since it was installed: {plain(', '.join(one.patched))}",
+        "notes": f"{changed} changed since it was installed: {utf8(', '.join(one.patched))}",
     }
 
 
@@ -107,12 +107,12 @@ def _references(one: Component) -> list[dict[str, Any]]:
 
 def _properties(one: Component) -> list[dict[str, str]]:
     told = [("proof", one.proof), ("evidence", one.evidence), *one.facts]
-    return [{"name": f"envfreeze:{name}", "value": plain(value)} for name, value in told if value]
+    return [{"name": f"envfreeze:{name}", "value": utf8(value)} for name, value in told if value]
 
 
 def _evidence(one: Component) -> dict[str, Any]:
     """Only what was proved was compared, hash by hash, with a file that somebody else made."""
     if one.proof != "proved":
         return {}
-    method = {"technique": "hash-comparison", "confidence": 1, "value": plain(one.evidence)}
+    method = {"technique": "hash-comparison", "confidence": 1, "value": utf8(one.evidence)}
     return {"identity": [{"field": "hash", "confidence": 1, "methods": [method]}]}

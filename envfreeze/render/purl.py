@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from envfreeze.model.conda import CondaPackage
 from envfreeze.model.identity import normalize
+from envfreeze.model.lines import utf8
 from envfreeze.model.origin import VCS, Origin
 
 _URL = re.compile(
@@ -39,12 +40,7 @@ def purl(
 
 
 def _quoted(text: str, safe: str = ":") -> str:
-    return quote(plain(text), safe=safe)
-
-
-def plain(text: str) -> str:
-    """*text* as UTF-8 can hold it."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return quote(utf8(text), safe=safe)
 
 
 def public_url(url: str | None) -> str | None:

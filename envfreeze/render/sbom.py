@@ -16,6 +16,7 @@ from envfreeze.model.artifact import Artifact
 from envfreeze.model.conda import CondaPackage
 from envfreeze.model.graph import Graph, Key, graph
 from envfreeze.model.identity import normalize
+from envfreeze.model.lines import utf8
 from envfreeze.model.lock import (
     BaseImage,
     InterpreterLayer,
@@ -107,7 +108,7 @@ def bom(lock: Lock, name: str, default_index: str | None = None) -> Bom:
     depends, roots = _dependencies(graph(lock), components)
     epoch = lock.machine.environment.get("SOURCE_DATE_EPOCH", "")
     return Bom(
-        name=purl.plain(name),
+        name=utf8(name),
         environment=lock.machine.id,
         components=components,
         depends=depends,
@@ -122,7 +123,7 @@ def _with_refs(components: Iterable[Component]) -> list[Component]:
     counts: Counter[str] = Counter()
     found = []
     for one in components:
-        plain = ref = "/".join(map(purl.plain, one.key))
+        plain = ref = "/".join(map(utf8, one.key))
         while ref in used:
             counts[plain] += 1
             ref = f"{plain}~{counts[plain] + 1}"
@@ -356,7 +357,7 @@ def _source(tree: SourceTree) -> Component:
     changed = len(repository.modified) + len(repository.untracked) if repository else 0
     vcs = None
     if url is not None:
-        vcs = f"git+{url.removeprefix('git+')}" + (f"@{purl.plain(commit)}" if commit else "")
+        vcs = f"git+{url.removeprefix('git+')}" + (f"@{utf8(commit)}" if commit else "")
     return Component(
         key=("source", tree.key),
         version=commit or "",
@@ -382,7 +383,7 @@ def licence_of(licence: Licence | None) -> tuple[str | None, str | None]:
     try:
         return str(canonicalize_license_expression(said)), None
     except InvalidLicenseExpression:
-        return None, purl.plain(said)
+        return None, utf8(said)
 
 
 def tool() -> tuple[str, str]:

@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from envfreeze.model import printed
+from envfreeze.model.lines import utf8
 from envfreeze.model.words import plural
-from envfreeze.render.purl import plain
 from envfreeze.render.sbom import Bom, Component, tool
 
 _PURPOSES = {
@@ -65,9 +65,9 @@ def _whole(bom: Bom) -> dict[str, Any]:
 def _package(one: Component, spdx_id: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "SPDXID": spdx_id,
-        "name": plain(one.name) or one.ref,
-        "versionInfo": plain(one.version),
-        "packageFileName": plain(one.artifact.filename) if one.artifact else "",
+        "name": utf8(one.name) or one.ref,
+        "versionInfo": utf8(one.version),
+        "packageFileName": utf8(one.artifact.filename) if one.artifact else "",
         "downloadLocation": _location(one),
         "checksums": _checksums(one),
         "sourceInfo": f"built from {one.vcs}" if one.vcs and one.vcs != one.url else "",
@@ -118,7 +118,7 @@ def _comment(one: Component) -> str:
     if one.patched:
         changed = plural(len(one.patched), "file")
         lines.append(f"{changed} changed since it was installed: {', '.join(one.patched)}")
-    return plain("\n".join(lines))
+    return utf8("\n".join(lines))
 
 
 def _references(one: Component) -> list[dict[str, str]]:

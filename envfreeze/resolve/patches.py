@@ -23,6 +23,7 @@ import msgspec
 
 from envfreeze.errors import ArtifactError
 from envfreeze.model.identity import owned_rows, wrappers
+from envfreeze.model.lines import is_text
 from envfreeze.model.lock import Edit, edit_problem
 from envfreeze.model.snapshot import Row
 from envfreeze.model.survey import Seen, claimed_sha256, is_unread
@@ -268,13 +269,7 @@ def make(path: str, before: bytes, after: bytes) -> bytes | None:
 
 
 def _is_text(data: bytes) -> bool:
-    if len(data) >= TEXT_LIMIT or b"\0" in data:
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return len(data) < TEXT_LIMIT and is_text(data)
 
 
 # --- capture -------------------------------------------------------------------------------

@@ -310,10 +310,6 @@ def diff_locks(before: Path, after: Path, context: Context) -> comparing.Differe
     return _compare(one, two)
 
 
-def _with_holder(side: _Side, holder: Callable[[], Holder]) -> _Side:
-    return replace(side, holder=holder)
-
-
 def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
     """A lock, with the bytes that lie beside *path* and in the cache."""
 
@@ -322,7 +318,7 @@ def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
 
         return Locked(lock, path, context.cache)
 
-    return _with_holder(_lock_side(lock, title, context), holder)
+    return replace(_lock_side(lock, title, context), holder=holder)
 
 
 def _seen(this: _Side | _Paper, other: _Side | _Paper) -> _Side:
@@ -388,7 +384,7 @@ def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
 
         return Live(snapshot)
 
-    return _with_holder(_live_side(snapshot, title), holder)
+    return replace(_live_side(snapshot, title), holder=holder)
 
 
 def _described(snapshot: Snapshot) -> Snapshot:

@@ -16,10 +16,11 @@ import io
 import os
 import tarfile
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Protocol, cast
+from typing import IO, Literal, cast
 
 from envfreeze.build.patches import Patches
 from envfreeze.diff import below
@@ -64,7 +65,7 @@ class _CondaPackageError(Exception):
     """The change is one of a conda package, whose files are not compared."""
 
 
-class Holder(Protocol):
+class Holder(ABC):
     """One side of a comparison, as far as its files are at hand."""
 
     def listing(self, change: Change) -> Listing:
@@ -72,6 +73,26 @@ class Holder(Protocol):
 
         :raises NotHereError: they are not known here.
         """
+        if change.layer == "files":
+            entry = self._unowned().get(change.name)
+            return {} if entry is None else {change.name: entry}
+        if change.layer == "sources":
+            return self._source(change.name)
+        if change.layer == "conda":
+            return self._conda(change.name)
+        return self._package(change)
+
+    @abstractmethod
+    def _unowned(self) -> Listing: ...
+
+    @abstractmethod
+    def _source(self, key: str) -> Listing: ...
+
+    @abstractmethod
+    def _conda(self, name: str) -> Listing: ...
+
+    @abstractmethod
+    def _package(self, change: Change) -> Listing: ...
 
 
 def deepen(difference: Difference, before: Holder, after: Holder) -> list[FileDifference]:
@@ -161,23 +182,13 @@ def _link(target: str) -> Entry:
 # --- a live environment --------------------------------------------------------------------
 
 
-class Live:
+class Live(Holder):
     """An environment of this machine, read from its disk."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._survey: Survey = survey(snapshot)
         self._sources = sources.roots(snapshot)
-
-    def listing(self, change: Change) -> Listing:
-        if change.layer == "files":
-            entry = self._unowned().get(change.name)
-            return {} if entry is None else {change.name: entry}
-        if change.layer == "sources":
-            return self._source(change.name)
-        if change.layer == "conda":
-            return self._conda(change.name)
-        return self._package(change)
 
     def _package(self, change: Change) -> Listing:
         if change.layer == "shadowed":
@@ -307,7 +318,7 @@ def _bytes(path: str) -> tuple[bytes | None, int | None]:
 
 
 @dataclass(slots=True)
-class Locked:
+class Locked(Holder):
     """A lock, with the store beside it and the cache."""
 
     lock: Lock
@@ -315,14 +326,7 @@ class Locked:
     cache: Cache
     _tars: dict[str, _Tar] = field(default_factory=dict)
 
-    def listing(self, change: Change) -> Listing:
-        if change.layer == "files":
-            entry = self._unowned().get(change.name)
-            return {} if entry is None else {change.name: entry}
-        if change.layer == "sources":
-            return self._source(change.name)
-        if change.layer == "conda":
-            return self._conda(change.name)
+    def _package(self, change: Change) -> Listing:
         package = self._packages(change.layer).get(change.name)
         if package is None:
             raise NotHereError(f"{change.name} is not kept by the lock: no bytes of it are here")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packageurl import PackageURL
 
+from envfreeze.model.lines import utf8
 from envfreeze.model.origin import Origin
 from envfreeze.render import purl
 from tests.support import condas
@@ -67,9 +68,9 @@ def test_hostile_text_ends_neither_its_part_nor_the_purl(
     assert made.isascii()
     assert not set(made) & set(' \n\t"<>#')
     found = PackageURL.from_string(made)
-    assert found.name == purl.plain(f"n{name}n")
-    assert (found.version or "") == (version and purl.plain(f"v{version}v"))
-    kept = {key: purl.plain(value) for key, value in qualifiers.items() if value.strip()}
+    assert found.name == utf8(f"n{name}n")
+    assert (found.version or "") == (version and utf8(f"v{version}v"))
+    kept = {key: utf8(value) for key, value in qualifiers.items() if value.strip()}
     told = found.qualifiers if isinstance(found.qualifiers, dict) else {}
     assert {key: told[key] for key in kept} == kept
 

@@ -14,6 +14,7 @@ from envfreeze.diff.foreign.document import Document, Entry, Table, shaped, wron
 from envfreeze.diff.foreign.place import Place
 from envfreeze.errors import LockError
 from envfreeze.model.identity import normalize
+from envfreeze.probe.conda import bare_url
 
 EXPLICIT = "an @EXPLICIT list"
 CONDA_LOCK = "a conda-lock.yml"
@@ -40,7 +41,7 @@ def _package(url: str) -> tuple[str, str, str] | None:
 
 def _channel(url: str) -> str | None:
     """The channel of a package's URL, without a login and without the platform."""
-    plain = re.sub(r"//[^/\s]*@", "//", re.sub(r"/t/[^/]+/", "/", url))
+    plain: str = bare_url(url)  # type: ignore[no-untyped-call]
     return plain.rsplit("/", 2)[0] if plain.count("/") > 3 else None
 
 
