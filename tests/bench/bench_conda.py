@@ -68,15 +68,8 @@ def commands(scratch: Path, specs: Sequence[str]) -> dict[str, Command]:
     prefix, lock, again = scratch / "prefix", scratch / "env.lock", scratch / "again"
     capture = [program, "capture", str(prefix), "--offline", "-q", "-o", str(lock)]
     build = [program, "build", str(lock), "--to", "conda", "--into", str(again), "-q"]
-    rattler_install = [
-        sys.executable,
-        "-c",
-        INSTALL,
-        str(again),
-        str(scratch / "pkgs"),
-        url,
-        *specs,
-    ]
+    packages = str(scratch / "pkgs")
+    install = [sys.executable, "-c", INSTALL, str(again), packages, url, *specs]
     listed = [
         Command(CAPTURE, capture, env),
         Command(COLD, capture, {"ENVFREEZE_CACHE_DIR": str(scratch / "cold")}),
