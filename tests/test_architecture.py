@@ -39,7 +39,7 @@ ONLY = {
     "requests": {"build/engine.py"},
     "docker": {"build/engine.py"},
     "typer": {"cli/main.py"},
-    "rich": {"cli/progress.py"},
+    "rich": {"cli/coloured.py", "cli/progress.py"},
     "jinja2": {"render/dockerfile.py", "diff/html.py"},
     "rattler": {"build/conda.py"},
     "yaml": {"diff/foreign/yamls.py"},
