@@ -12,6 +12,9 @@ import pytest
 
 from envfreeze.cli import commands, main
 from envfreeze.cli.main import COMMANDS
+from envfreeze.model.lock import dumps
+from tests.support import locks
+from tests.support.machines import sealed
 
 LIGHT = {"envfreeze", "envfreeze.errors", "envfreeze.cli"}
 LIGHT |= {f"envfreeze.cli.{name}" for name in ("commands", "guard", "main", "options", "terminal")}
@@ -54,6 +57,16 @@ def test_a_command_loads_no_other(name: str) -> None:
 
 def test_the_version_loads_no_command() -> None:
     assert not [name for name in loaded("--version") if name.startswith("envfreeze.cli.commands")]
+
+
+def test_two_locks_are_compared_without_what_looks_at_targets(tmp_path: Path) -> None:
+    path = tmp_path / "env.lock"
+    path.write_text(dumps(sealed(locks.lock())))
+    found = loaded("diff", str(path), str(path), "--quiet")
+    assert "envfreeze.resolve.trees" in found  # It was not refused.
+    beyond = {"envfreeze.targets", "envfreeze.targets.naming"}
+    assert {name for name in found if name.startswith("envfreeze.targets")} <= beyond
+    assert "envfreeze.workflow.reaching" not in found
 
 
 def test_a_near_miss_is_told(capsys: pytest.CaptureFixture[str]) -> None:
