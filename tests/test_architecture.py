@@ -38,7 +38,10 @@ ONLY = {
     "http.client": set(),
     "requests": {"build/engine.py"},
     "docker": {"build/engine.py"},
-    "typer": {"cli/main.py"},
+    "typer": {
+        *(f"cli/{name}.py" for name in ("basing", "guard", "main", "options", "terminal")),
+        *(f"cli/commands/{path.name}" for path in (HOME / "cli" / "commands").glob("*.py")),
+    },
     "rich": {"cli/coloured.py", "cli/progress.py"},
     "jinja2": {"render/dockerfile.py", "diff/html.py"},
     "rattler": {"build/conda.py"},

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 GROUP: Any = get_command(app)
 COMMANDS: dict[str, Any] = {}
-for _name, _found in GROUP.commands.items():
+for _name in GROUP.list_commands(None):
+    _found = GROUP.get_command(None, _name)
     for _below, _leaf in getattr(_found, "commands", {"": _found}).items():
         COMMANDS[f"{_name} {_below}".strip()] = _leaf
 

@@ -1,24 +1,21 @@
 """Targets whose files are not this machine's own: a container, an image, an unpacked root.
 
-``docker:NAME``, ``image:REF`` and ``root:DIR``, each with ``:/PATH`` behind it where somebody names
-the interpreter, the venv or the prefix in there. What lies there is asked of a :data:`Look`, so
-that one search serves an engine and a directory.
+What lies there is asked of a :data:`Look`, so that one search serves an engine and a directory.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
-from envfreeze.errors import TargetError, UsageError
+from envfreeze.errors import TargetError
 from envfreeze.targets.bundle import Observation, Question, host_modules
 from envfreeze.targets.local import DROPPED, OVERRIDES
-
-DOCKER, IMAGE, ROOT = "docker:", "image:", "root:"
-KINDS = (DOCKER, IMAGE, ROOT)
+from envfreeze.targets.naming import DOCKER as DOCKER
+from envfreeze.targets.naming import IMAGE as IMAGE
+from envfreeze.targets.naming import Named
+from envfreeze.targets.naming import is_inside as is_inside
 
 What = Literal["program", "file", "directory"]
 Look = Callable[[str], "What | None"]
@@ -29,45 +26,6 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USUAL = ("/opt/venv", "/venv", "/app/.venv", "/opt/conda", "/opt/python", "/usr/local", "/usr")
 """Prefixes where images have their Python."""
 _NAMES = ("python", "python3")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A target as it was named."""
-
-    kind: str
-    """One of :data:`KINDS`."""
-    name: str
-    """A container's name or id, an image's reference, a directory."""
-    python: str | None = None
-    """The interpreter, venv or prefix in there; None: the usual one."""
-
-    @property
-    def shown(self) -> str:
-        return f"{self.kind}{self.name}"
-
-
-def is_inside(target: str) -> bool:
-    """Whether *target* is one of :data:`KINDS`."""
-    return target.startswith(KINDS)
-
-
-def named(target: str) -> Named:
-    """Take *target* apart.
-
-    :raises UsageError: nothing is named.
-    """
-    kind = next(kind for kind in KINDS if target.startswith(kind))
-    name = target.removeprefix(kind)
-    python = None
-    # No name of a container or an image has ":/" in it; a directory with it can end in "/".
-    head, mark, tail = name.rpartition(":/")
-    if mark and head:
-        name, python = head, posixpath.normpath("/" + tail)
-    if not name or name.startswith("-"):
-        thing = {DOCKER: "container", IMAGE: "image", ROOT: "directory"}[kind]
-        raise UsageError(f"{target}: no {thing} is named", hint=f"Write {kind}{thing.upper()}")
-    return Named(kind=kind, name=name, python=python)
 
 
 # --- which interpreter -----------------------------------------------------------------------

@@ -16,9 +16,10 @@ from pathlib import Path
 from envfreeze.errors import TargetError, UsageError
 from envfreeze.model.host import Mapped, Process
 from envfreeze.probe.machine import ALLOWED, RECORDED
+from envfreeze.targets.naming import PID
 from envfreeze.targets.redaction import redacted
 
-PREFIX = "pid:"
+PREFIX = PID
 PROC = Path("/proc")
 
 MOST_LIBRARIES = 4096

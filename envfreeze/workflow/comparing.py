@@ -21,17 +21,16 @@ from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.model.survey import digest_of, files_of, survey
 from envfreeze.store import disk_errors, hash_file, write_atomic
-from envfreeze.targets import inside, local
-from envfreeze.targets.inside import is_inside
-from envfreeze.targets.process import PREFIX
+from envfreeze.targets import naming
+from envfreeze.targets.naming import is_inside
 from envfreeze.workflow import revisions
 from envfreeze.workflow.context import ROOT, Context, load, loaded
-from envfreeze.workflow.reaching import reached
 
 if TYPE_CHECKING:
     from envfreeze.build.engine import Engine
     from envfreeze.diff.deep import FileDifference
     from envfreeze.diff.summary import Summary
+    from envfreeze.targets import local
     from envfreeze.targets.bundle import Observation
     from envfreeze.workflow.deepening import Holder
 
@@ -54,7 +53,7 @@ def verify(
 ) -> comparing.Difference:
     """Is *target* still the environment of the lock?
 
-    :param target: a local target, or one of :data:`envfreeze.targets.inside.KINDS`.
+    :param target: a local target, or one of :data:`envfreeze.targets.naming.KINDS`.
     """
     return verified(lock_path, target, rehash=rehash, context=context).difference
 
@@ -68,6 +67,8 @@ def verified(
     layers: tuple[comparing.Layer, ...] = comparing.LAYERS,
 ) -> Verified:
     """The same, with the verdict on each layer; only in these *layers*."""
+    from envfreeze.targets import local
+
     lock = _ours(lock_path, context)
     if target is not None and is_inside(target):
         return _only(_verify_inside(lock, lock_path, target, context), layers)
@@ -110,6 +111,8 @@ def verify_local(
     rehash: bool = False,
 ) -> Verified:
     """Probe *target* and compare it with *lock*, in these *layers*."""
+    from envfreeze.targets import local
+
     with context.progress.task("verify"):
         observation = local.observe(
             target, environ=context.environ, cache=context.cache, rehash=rehash
@@ -170,6 +173,8 @@ def _observed_side(
     target: local.LocalTarget, observation: Observation, title: str, context: Context
 ) -> _Side:
     """A look at *target*; where it is the same as the last one, sorted as it was then."""
+    from envfreeze.targets import local
+
     if observation.fingerprint is None or target.running is not None:
         return _live_side(local.seen(target, observation), title)
     from envfreeze.workflow.remembered import remembered
@@ -361,10 +366,9 @@ def _seen(this: _Side | _Paper, other: _Side | _Paper) -> _Side:
 
 def _side(text: str, context: Context) -> _Side | _Paper:
     if is_inside(text):
-        with reached(text, context, host=True) as found:
-            return _live_side(_described(found.snapshot), text)
-    if text.startswith(PREFIX):
-        return _observed(local.find(text, context.environ), text, context)
+        return _inside_side(text, context)
+    if text.startswith(naming.PID):
+        return _observed(_found(text, context), text, context)
     if text.startswith(revisions.PREFIX):
         data, path = revisions.read(text)
         title = text.removeprefix(revisions.PREFIX)
@@ -375,13 +379,27 @@ def _side(text: str, context: Context) -> _Side | _Paper:
         return _paper(path, text) or _kept_side(load(path, context.cache), path, text, context)
     if not path.exists() and path.suffix in foreign.SUFFIXES:
         raise LockError(f"{text}: no such file")
+    return _observed(_found(text, context), text, context)
+
+
+def _inside_side(text: str, context: Context) -> _Side:
+    from envfreeze.workflow.reaching import reached
+
+    with reached(text, context, host=True) as found:
+        return _live_side(_described(found.snapshot), text)
+
+
+def _found(text: str, context: Context) -> local.LocalTarget:
+    from envfreeze.targets import local  # Two locks are compared without what looks at targets.
+
     try:
-        target = local.find(text, context.environ)
+        return local.find(text, context.environ)
     except TargetError as error:
+        if text.startswith(naming.PID):
+            raise
         raise TargetError(
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
-    return _observed(target, text, context)
 
 
 def _paper(path: Path, title: str) -> _Paper | None:
@@ -407,6 +425,8 @@ def _paper(path: Path, title: str) -> _Paper | None:
 
 
 def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
+    from envfreeze.targets import local
+
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
     snapshot = _described(local.seen(target, observation))
 
@@ -486,8 +506,10 @@ def _observe_image(engine: Engine, image: str, python: str) -> Snapshot:
 
 
 def _verify_inside(lock: Lock, lock_path: Path, target: str, context: Context) -> Verified:
-    named = inside.named(target)
-    if named.kind == inside.IMAGE and named.python is None:
+    from envfreeze.workflow.reaching import reached
+
+    named = naming.named(target)
+    if named.kind == naming.IMAGE and named.python is None:
         from envfreeze.build.engine import connect
 
         return verify_image(lock, lock_path, connect(), named.name, context)

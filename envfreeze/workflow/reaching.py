@@ -21,9 +21,10 @@ from envfreeze.model.artifact import is_below
 from envfreeze.model.lock import BaseImage
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import disk_errors
-from envfreeze.targets import inside
+from envfreeze.targets import inside, naming
 from envfreeze.targets.bundle import Observation
-from envfreeze.targets.inside import Named, What
+from envfreeze.targets.inside import What
+from envfreeze.targets.naming import Named
 from envfreeze.workflow.context import Context
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def reached(
     :raises TargetError: there is no such thing, or no Python to ask in it.
     :raises EngineError: no engine answers, or it refuses.
     """
-    named = inside.named(target)
-    if named.kind == inside.ROOT:
+    named = naming.named(target)
+    if named.kind == naming.ROOT:
         with context.progress.task("look"):
             found = _in_root(named, python, host)
         yield found
@@ -114,7 +115,7 @@ def reached(
         from envfreeze.build.engine import connect
 
         engine = connect()
-    if named.kind == inside.DOCKER:
+    if named.kind == naming.DOCKER:
         with context.progress.task("look"):
             found = _in_container(_Of(engine, named, context), python, host)
         yield found

@@ -387,7 +387,7 @@ def words_of_command(words: list[str]) -> Any:
     for word in words[1:]:
         if word not in getattr(found, "commands", {}):
             break
-        found = found.commands[word]
+        found = found.get_command(None, word)
     assert not hasattr(found, "commands"), words
     return found
 

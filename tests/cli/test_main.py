@@ -15,7 +15,7 @@ import pytest
 
 from envfreeze import errors, workflow
 from envfreeze.cli import main
-from envfreeze.cli.main import guarded
+from envfreeze.cli.guard import guarded
 from envfreeze.errors import EnvfreezeError, Exit
 from envfreeze.model.lock import InterpreterLayer, SystemLayer
 from envfreeze.resolve import freeze

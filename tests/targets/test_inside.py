@@ -1,38 +1,13 @@
-"""Targets inside containers, images and roots: their grammar, which Python, what it is given."""
+"""Targets inside containers, images and roots: which Python, what it is given."""
 
 from __future__ import annotations
 
 import pytest
 
-from envfreeze.errors import TargetError, UsageError
+from envfreeze.errors import TargetError
 from envfreeze.targets import inside
-from envfreeze.targets.inside import Look, Named
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "name", "python"),
-    [
-        ("docker:web", "docker:", "web", None),
-        ("docker:web:/opt/venv", "docker:", "web", "/opt/venv"),
-        ("image:mirror.example:5000/a/b:1.2", "image:", "mirror.example:5000/a/b:1.2", None),
-        ("image:a:1:/opt/../opt/py/bin/python", "image:", "a:1", "/opt/py/bin/python"),
-        ("root:/srv/tree", "root:", "/srv/tree", None),
-        ("root:tree:/usr/bin/python3", "root:", "tree", "/usr/bin/python3"),
-    ],
-)
-def test_what_is_named(text: str, kind: str, name: str, python: str | None) -> None:
-    assert inside.is_inside(text)
-    assert inside.named(text) == Named(kind=kind, name=name, python=python)
-
-
-@pytest.mark.parametrize("text", ["docker:", "image:", "root:", "image:--privileged"])
-def test_nothing_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match="is named"):
-        inside.named(text)
-
-
-def test_other_targets_are_not_inside() -> None:
-    assert not any(map(inside.is_inside, ["/opt/venv", "pid:1", "env.lock"]))
+from envfreeze.targets.inside import Look
+from envfreeze.targets.naming import Named
 
 
 def having(*programs: str, directories: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Look:
