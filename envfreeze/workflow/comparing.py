@@ -117,7 +117,7 @@ def verify_local(
     before = _lock_side(lock, str(lock_path), context)
     snapshot = local.seen(target, observation)
     after = _live_side(snapshot, title)
-    difference = _compare(before, after, layers)
+    difference = _held(before, after, layers)
     return Verified(
         lock=lock,
         lock_path=lock_path,
@@ -186,6 +186,16 @@ def _compare(
         else change
         for change in difference.changes
     ]
+    return msgspec.structs.replace(difference, changes=changes)
+
+
+def _held(
+    lock: _Side, target: _Side, layers: tuple[comparing.Layer, ...] = comparing.LAYERS
+) -> comparing.Difference:
+    """How *target* differs from the lock that it is held against: whoever placed the bytes that
+    the lock asks for, they are those."""
+    difference = _compare(lock, target, layers)
+    changes = [change for change in difference.changes if change.kind != "installer"]
     return msgspec.structs.replace(difference, changes=changes)
 
 
@@ -420,7 +430,7 @@ def verify_image(
         looked = insiding.look(lock, engine, image, ours=ours)
     before = _lock_side(lock, str(lock_path), context)
     after = _live_side(snapshot, f"image:{image}")
-    difference = _compare(before, after)
+    difference = _held(before, after)
     difference = verdict.with_changes(difference, looked.changes)
     counts = msgspec.structs.replace(looked.counts, files=after.count)
     return Verified(
@@ -465,7 +475,7 @@ def _verify_inside(lock: Lock, lock_path: Path, target: str, context: Context) -
         snapshot = found.snapshot
     before = _lock_side(lock, str(lock_path), context)
     after = _live_side(snapshot, target)
-    difference = _compare(before, after)
+    difference = _held(before, after)
     return Verified(
         lock=lock,
         lock_path=lock_path,

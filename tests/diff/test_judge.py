@@ -189,6 +189,17 @@ def test_a_real_pair_is_judged_as_its_sources_say(
         ),
         (
             Change(
+                layer="packages",
+                kind="installer",
+                name="installer of 12 packages",
+                before="pip",
+                after="uv",
+            ),
+            H,
+            "installer",
+        ),
+        (
+            Change(
                 layer="packages", kind="content", name="requests", files=["site/requests/api.py"]
             ),
             M,
@@ -340,7 +351,9 @@ words = st.none() | st.text(max_size=12) | st.sampled_from(["1.0", "2.0.1", "1:2
 changes = st.builds(
     Change,
     layer=st.sampled_from(LAYERS),
-    kind=st.sampled_from(["added", "removed", "changed", "content", "proof", "unknown"]),
+    kind=st.sampled_from(
+        ["added", "removed", "changed", "content", "proof", "installer", "unknown"]
+    ),
     name=st.text(max_size=12)
     | st.sampled_from(["numpy", "libc6:amd64", "variables.OMP_NUM_THREADS"]),
     before=words,
