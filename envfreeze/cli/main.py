@@ -381,6 +381,11 @@ def _with_base(lock: Path, options: ImageOptions, context: Context, quiet: bool)
     from envfreeze.cli import summary
 
     if options.base is not None:
+        if options.registry is not None:
+            raise UsageError(
+                "--registry tells where a base image is chosen from, and --base names one already",
+                hint="Give one of them; with --base, the registry is part of the name.",
+            )
         return options
     chosen = workflow.choose_base(lock, options, context)
     if not quiet:
@@ -445,10 +450,11 @@ def _verdict(built: Built, json: bool, quiet: bool, next_step: str) -> None:
     from envfreeze import workflow
     from envfreeze.cli import judged, summary
 
+    judgement = workflow.judged(built.difference)
     if json:
-        typer.echo(judged.as_json(workflow.judged(built.difference)), nl=False)
+        typer.echo(judged.as_json(judgement), nl=False)
     elif not quiet or not built.difference.equal:
-        typer.echo(summary.built_text(built, next_step), nl=False)
+        typer.echo(summary.built_text(built, next_step, judgement), nl=False)
     if built.pushed is not None and not quiet:
         typer.echo(summary.pushed_text(built.pushed), nl=False, err=json)
     raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)
