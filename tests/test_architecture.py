@@ -41,7 +41,7 @@ ONLY = {
     "typer": {"cli/main.py"},
     "rich": {"cli/progress.py"},
     "jinja2": {"render/dockerfile.py", "diff/html.py"},
-    "rattler": {"build/conda.py"},
+    "rattler": {"build/conda.py", "diff/foreign/condaspec.py"},
     "yaml": {"diff/foreign/yamls.py"},
     "zstandard": {"resolve/condapack.py"},
 }

@@ -243,7 +243,8 @@ def _item(blank: Change, one: Item, two: Item, *, trees: bool = True) -> Change 
     :param trees: whether both sides know files of distributions at all.
     """
     if one.version != two.version:
-        return replace(blank, kind="changed", before=one.version, after=two.version)
+        note = "not a version that is asked for" if one.asked or two.asked else None
+        return replace(blank, kind="changed", before=one.version, after=two.version, note=note)
     if _from_another(one, two) or _from_another(two, one):
         blank = replace(blank, note="placed from a file that the other side does not list")
         return replace(blank, kind="content", before=one.version, after=two.version)

@@ -41,6 +41,8 @@ class Item:
     """Installed from a directory: somebody's own project, which its lock need not name."""
     installer: str | None = None
     """What INSTALLER says: ``pip``, ``uv``; None: nothing."""
+    asked: bool = False
+    """Its version is what a document asks for, and not met by what the other side has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
