@@ -98,7 +98,7 @@ def _against(entries: list[Entry], there: Item | None) -> _Seen:
     if reasons:
         said = [_words(entries), *dict.fromkeys(filter(None, reasons))]
         return _Seen(open=", and ".join(said[:2]))
-    asked = any(entry.wanted is not None for entry in entries)
+    asked = any(map(_is_range, entries))
     return _Seen(item=_item(entries[0], _text(entries), asked=asked))
 
 
@@ -113,14 +113,23 @@ def _item(entry: Entry, version: str, *, asked: bool = False) -> Item:
     )
 
 
+def _is_range(entry: Entry) -> bool:
+    """Whether it asks for more versions than one; ``=1.26`` of conda's does."""
+    return entry.wanted is not None and (entry.layer == "conda" or not entry.version)
+
+
 def _pinned(entry: Entry) -> bool:
     return bool(entry.version)
 
 
 def _text(entries: Iterable[Entry]) -> str:
     """The versions that it may have."""
-    texts = list(dict.fromkeys(entry.version or entry.wanted or "any" for entry in entries))
+    texts = list(dict.fromkeys(map(_version, entries)))
     return " or ".join(texts[:_MOST]) + (" or ..." if len(texts) > _MOST else "")
+
+
+def _version(entry: Entry) -> str:
+    return str(entry.wanted) if _is_range(entry) else entry.version or entry.wanted or "any"
 
 
 def _words(entries: list[Entry]) -> str:

@@ -370,6 +370,21 @@ def test_what_does_not_meet_a_range_says_so() -> None:
         assert change.note == "not a version that is asked for"
 
 
+def test_what_is_not_the_pinned_version_needs_no_more_words() -> None:
+    other = having(item("a", "1.5"))
+    asked = view_of(foreign.read("requirements.txt", "a==2.0", "x", None), "x", other)
+    [change] = [c for c in compare(asked, other).changes if c.name == "a"]
+    assert (change.before, change.after, change.note) == ("2.0", "1.5", None)
+
+
+def test_a_fuzzy_version_is_told_as_it_is_written() -> None:
+    pytest.importorskip("rattler")
+    other = there(conda={"a": item("a", "1.27 h_0")})
+    asked = foreign.read("environment.yml", "dependencies: [a=1.26]", "x", None)
+    [change] = [c for c in compare(view_of(asked, "x", other), other).changes if c.name == "a"]
+    assert (change.before, change.note) == ("=1.26", "not a version that is asked for")
+
+
 @pytest.mark.parametrize(
     ("spec", "version"),
     [
