@@ -2,8 +2,8 @@
 
 A live environment of this machine is read from its disk (what no distribution owns by
 :mod:`envfreeze.workflow.standing`), a lock from the store beside it and from the cache
-(:mod:`envfreeze.workflow.unpacking`). Nothing is fetched: what is not here is said to be not here. Equal digests are never
-opened.
+(:mod:`envfreeze.workflow.unpacking`). Nothing is fetched: what is not here is said to be not here.
+Equal digests are never opened.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ELSEWHERE = {
     "base": "the base image has it, and no bytes of it are here",
     "conda": _OF_CONDA,
 }
-_OWN = "its own files"
+_OWN = "Python"
 """What the interpreter's files are told under, whatever it is that differs in it."""
 
 

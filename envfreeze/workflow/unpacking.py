@@ -30,7 +30,7 @@ MEMBERS = 500_000
 _CHUNK = 1 << 20
 _DAMAGE = (OSError, EnvfreezeError, debfile.DebError, *tars.DAMAGE)
 _SITE = re.compile(r"lib/python\d+\.\d+t?/(?=site-packages/)")
-_PYTHON = re.compile(r"(python|pypy|cpython-)(\d)\.?(\d+)")
+_PYTHON = re.compile(r"(python-?|pypy|cpython-|idle|pydoc|2to3-)(\d)\.?(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def pythons_names(paths: list[str], stdlib: str) -> dict[str, str]:
 
 
 def _unnumbered(match: re.Match[str]) -> str:
-    return f"{match[1]}{'XY' if match[1].endswith('-') else 'X.Y'}"
+    return f"{match[1]}{'XY' if match[1] == 'cpython-' else 'X.Y'}"
 
 
 def deb(path: Path) -> Unpacked:

@@ -66,7 +66,7 @@ def test_the_files_of_two_interpreters_of_other_versions(tmp_path: Path) -> None
     changes = [other("interpreter", name) for name in ("soabi", "version")]
     found = deepen(one, two, *changes)
     assert paths(found) == ["lib/pythonX.Y/json.py", "lib/pythonX.Y/os.py"]
-    assert {(file.layer, file.name) for file in found} == {("interpreter", "its own files")}
+    assert {(file.layer, file.name) for file in found} == {("interpreter", "Python")}
     assert "-x = 1\n+x = 2\n" in found[1].diff
 
 
