@@ -95,21 +95,40 @@ def paths_of(document):
     """``([Path], how many are none)`` of a record; old ones have ``files`` alone."""
     about = document.get("paths_data")
     rows = about.get("paths") if isinstance(about, dict) else None
+    listed = document.get("files")
+    listed = listed if isinstance(listed, list) else []
+    placed = _placed(listed) if document.get("noarch") == "python" else {}
     entries = {}  # type: dict
     bad = 0
     for row in rows if isinstance(rows, list) else []:
         path = row.get("_path") if isinstance(row, dict) else None
         if _is_inside(path):
-            entries[path] = row
+            entries[placed.get(path, path)] = row
         else:
             bad += 1
-    listed = document.get("files")
-    for path in listed if isinstance(listed, list) else []:
+    for path in listed:
         if not _is_inside(path):
             bad += rows is None
         elif path not in entries:
             entries[path] = {}
     return [Path(path, entries[path]) for path in sorted(entries)], bad
+
+
+def _placed(listed):
+    """``{path in the package: path in the prefix}`` of a noarch Python package's *listed* files.
+
+    conda writes its rows with the former; mamba and rattler with the latter.
+    """
+    found = {}  # type: dict
+    for path in listed:
+        if not _is_inside(path):
+            continue
+        site, mark, rest = path.partition("/site-packages/")
+        if mark and site.startswith("lib/"):
+            found["site-packages/" + rest] = path
+        elif path.startswith("bin/"):
+            found["python-scripts/" + path[len("bin/") :]] = path
+    return found
 
 
 class Prefix(object):

@@ -99,6 +99,28 @@ def test_a_file_is_held_against_its_form_in_the_prefix(prefix: Prefix) -> None:
     assert prefix.one().odd == [("etc/a", "changed")]
 
 
+def test_conda_itself_names_files_of_noarch_packages_as_the_package_has_them(
+    prefix: Prefix,
+) -> None:
+    # As conda 26.7 wrote it; mamba and rattler write where the files lie.
+    site = "lib/python3.11/site-packages"
+    rows = {
+        "site-packages/greet/cli.py": f"{site}/greet/cli.py",
+        "python-scripts/greet-tool": "bin/greet-tool",
+    }
+    paths = [
+        {"_path": path, "path_type": "hardlink", "sha256": prefix.file(place, path.encode())}
+        for path, place in rows.items()
+    ]
+    prefix.record("greet", paths, files=list(rows.values()), noarch="python")
+    record = prefix.one()
+    assert record.odd == []
+    assert record.count == 2
+    prefix.file(f"{site}/greet/cli.py", b"edited")
+    assert prefix.one().odd == [(f"{site}/greet/cli.py", "changed")]
+    assert not prefix.look().loose
+
+
 def test_two_prefixes_with_the_same_edit_are_equal(tmp_path: Path) -> None:
     trees = set()
     for name in ("one", "another-one"):
