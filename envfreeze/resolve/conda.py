@@ -22,7 +22,7 @@ from envfreeze.progress import Progress
 from envfreeze.resolve import condapack
 from envfreeze.resolve.http import Http, local_path
 from envfreeze.resolve.rootfs import Root
-from envfreeze.store import Cache, Sidecar, hash_file, kept
+from envfreeze.store import Cache, Sidecar, hash_file, kept, md5_file
 
 WORKERS = 16
 _NOTE = "conda-url"
@@ -162,7 +162,7 @@ class _Locker:
         except EnvfreezeError as error:
             return _Known(reason=f"its URL does not answer: {printable(str(error))}")
         path = cache.find(blob.sha256)
-        if path is None or _md5(path) != record.md5:
+        if path is None or md5_file(path) != record.md5:
             return _Known(reason="its URL has other bytes than its record says (md5)")
         artifact = Artifact(
             name=_fn(record), url=url, size=blob.size, hashes={"sha256": blob.sha256}
@@ -303,14 +303,6 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return path.is_file() and hash_file(path)[0] == sha256
     except OSError:
         return False
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def subdir(record: CondaRecord, platform: str) -> str:
