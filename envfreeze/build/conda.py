@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     import rattler
 
 _META = "conda-meta"
+_ASIDE = "__clobbers__"
+"""Where py-rattler puts the files of a package that has the same path as another."""
 _WHEN = ("pre", "post")
 _HISTORY = "==> 1980-01-01 00:00:00 <==\n"
 
@@ -192,6 +194,7 @@ def _link(plan: CondaPlan) -> None:
         for package in plan.layer.packages:
             _rewrite(plan, package, cache)
         (plan.into / _META / ("-".join(LOOSE) + ".json")).unlink(missing_ok=True)
+        place.remove_tree(plan.into / _ASIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +369,10 @@ def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
     for entry in document.get("paths_data", {}).get("paths", []):
         if entry.get("_path") in scripts:
             entry["path_type"] = "unix_python_entry_point"
+        # The same bytes in two packages: of others, one was packed without the file.
+        entry["_path"] = entry.pop("original_path", entry.get("_path"))
+    mark = f"{_ASIDE}/{package.name}/"
+    document["files"] = [path.removeprefix(mark) for path in document.get("files", [])]
     document = {key: value for key, value in document.items() if value is not None}
     path.write_text(json.dumps(document, indent=2), "utf-8")
 

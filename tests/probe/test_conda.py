@@ -121,6 +121,38 @@ def test_conda_itself_names_files_of_noarch_packages_as_the_package_has_them(
     assert not prefix.look().loose
 
 
+@pytest.mark.parametrize("winner", ["a", "b"])
+def test_of_two_packages_with_one_path_the_content_tells(prefix: Prefix, winner: str) -> None:
+    for name in ("a", "b"):
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        prefix.record(name, [{"_path": "share/both", "path_type": "hardlink", "sha256": digest}])
+    prefix.file("share/both", winner.encode())
+    found = {record.name: (record.count, record.odd) for record in prefix.look().records}
+    lost = (0, [("share/both", "another")])
+    assert found == {name: (1, []) if name == winner else lost for name in ("a", "b")}
+
+
+def test_the_same_bytes_are_of_both_packages(prefix: Prefix) -> None:
+    digest = prefix.file("share/same", b"same")
+    aside = "__clobbers__/b/share/same"
+    prefix.file(aside, b"same")
+    prefix.record("a", [{"_path": "share/same", "path_type": "hardlink", "sha256": digest}])
+    prefix.record("b", [{"_path": "share/same", "path_type": "hardlink", "sha256": digest}])
+    by_conda = prefix.look()
+    moved = {"_path": aside, "original_path": "share/same", "sha256": digest}
+    prefix.record("b", [moved], files=[aside])
+    by_rattler = prefix.look()
+    assert [record.tree for record in by_conda.records] == [r.tree for r in by_rattler.records]
+    assert [record.odd for record in by_rattler.records] == [[], []]
+    assert not by_rattler.loose
+
+
+def test_a_record_cannot_hide_a_file(prefix: Prefix) -> None:
+    prefix.file("etc/stray", b"x")
+    prefix.record("a", [{"_path": "etc/stray", "original_path": "share/a", "sha256": "0" * 64}])
+    assert prefix.one().odd == [("etc/stray", "changed")]
+
+
 def test_two_prefixes_with_the_same_edit_are_equal(tmp_path: Path) -> None:
     trees = set()
     for name in ("one", "another-one"):
