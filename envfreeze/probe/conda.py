@@ -10,7 +10,7 @@ import os
 import re
 import stat
 
-from . import condafiles, files, urls
+from . import condafiles, condarc, files, urls
 from .machine import is_utf8, unfit, utf8
 
 META = "conda-meta"
@@ -518,6 +518,8 @@ class Prefix(object):
                 found[key] = bare_url(value)
                 if found[key] != value and key == "url":
                     self._credentials(record, value)
+        if "channel" in found:
+            found["channel"] = _channel(found["channel"], found.get("subdir"))
         found["tarball"] = record.text("package_tarball_full_path") or ""
         directory = record.text("extracted_package_dir")
         if directory and not found["tarball"] and found.get("fn"):
@@ -545,13 +547,7 @@ class Prefix(object):
         return specs or asked.get(record.document["name"], [])
 
     def _channels(self):
-        found = []
-        home = self.machine.environ.get("HOME")
-        places = [self.prefix + "/.condarc", "/etc/conda/.condarc", "/var/lib/conda/.condarc"]
-        for place in places[:1] + ([home + "/.condarc"] if home else []) + places[1:]:
-            text = self.machine.text(place, 1 << 20)
-            if text is not None:
-                found += [bare_url(each) for each in condarc_channels(text)]
+        found = [bare_url(each) for each in condarc.channels(self.machine, self.prefix)]
         return [each for i, each in enumerate(found) if each not in found[:i]]
 
     def _variables(self):
@@ -594,6 +590,12 @@ def feed(prefix, digest):
     place = Prefix.__new__(Prefix)
     place.prefix = prefix
     return place.feed(digest)
+
+
+def _channel(text, subdir):
+    """A channel as mamba and rattler name it: conda itself puts the platform behind it."""
+    head, _, last = text.rstrip("/").rpartition("/")
+    return head if head and last in ("noarch", subdir) else text
 
 
 def _plain(record):
@@ -657,21 +659,6 @@ def requested(history):
             else:
                 found[name.group(1)] = [utf8(spec)]
     return found
-
-
-def condarc_channels(text):
-    """The list under ``channels:`` of a .condarc; this much YAML is read, and no more."""
-    found = []
-    inside = False
-    for line in text.splitlines():
-        bare = line.split(" #")[0].rstrip()
-        if re.match(r"channels\s*:\s*$", bare):
-            inside = True
-        elif inside and re.match(r"\s*-\s+\S", bare):
-            found.append(bare.strip()[1:].strip().strip("\"'"))
-        elif bare.strip() and not bare.lstrip().startswith("#"):
-            inside = False
-    return [each for each in found if is_utf8(each)]
 
 
 def virtual_packages():

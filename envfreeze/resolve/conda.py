@@ -339,8 +339,14 @@ def _twice(prefix: CondaPrefix) -> list[Finding]:
 
 def _channels(prefix: CondaPrefix) -> list[str]:
     """Those of the configuration, then those that packages are from."""
-    found = [*prefix.channels, *(r.channel.rstrip("/") for r in prefix.records if r.channel)]
-    return list(dict.fromkeys(found))
+    used = list(dict.fromkeys(r.channel.rstrip("/") for r in prefix.records if r.channel))
+    return list(dict.fromkeys([*(_address(name, used) for name in prefix.channels), *used]))
+
+
+def _address(name: str, used: list[str]) -> str:
+    """``conda-forge`` as the one channel of that name that packages are from, if there is one."""
+    found = [channel for channel in used if channel.endswith(f"/{name}")]
+    return found[0] if len(found) == 1 and "://" not in name else name
 
 
 def _cuda(snapshot: Snapshot) -> list[str]:

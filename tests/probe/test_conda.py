@@ -298,6 +298,14 @@ def test_files_that_nobody_owns(prefix: Prefix) -> None:
     assert found.channels == ["https://c.example/x", "d"]
 
 
+def test_conda_itself_names_the_platform_with_the_channel(prefix: Prefix) -> None:
+    channel = "https://c.example/forge"
+    for name, said in {"a": "/linux-64", "b": "/noarch", "c": ""}.items():
+        subdir = said[1:] or "linux-64"
+        prefix.record(name, [], channel=f"{channel}{said}", subdir=subdir)
+    assert {record.channel for record in prefix.look().records} == {channel}
+
+
 def test_what_conda_meta_has_beside_the_records(prefix: Prefix) -> None:
     meta = prefix.path / "conda-meta"
     state = {"env_vars": {"FOO": "1", "MY_TOKEN": "x", "URL": "https://u:p@h/", "bad name": "x"}}

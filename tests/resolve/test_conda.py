@@ -192,3 +192,14 @@ def test_files_are_read_below_another_root(scene: Scene, tmp_path: Path) -> None
     layer = scene.lock(snapshot)
     assert layer.loose is not None and layer.loose.archive is not None
     assert {package.proof for package in layer.packages} == {"packed"}
+
+
+def test_a_channel_of_the_configuration_is_the_one_that_packages_are_from(scene: Scene) -> None:
+    scene.change("libfoo", channel="https://c.example/forge/")
+    scene.change("poster", channel="https://c.example/main")
+    (scene.prefix / ".condarc").write_text("channels: [main, forge, elsewhere]\n")
+    assert scene.lock().channels == [
+        "https://c.example/main",
+        "https://c.example/forge",
+        "elsewhere",
+    ]
