@@ -314,9 +314,8 @@ def _public(candidate: Candidate) -> Candidate:
 def _proof(candidate: Candidate, count: int, executable: frozenset[str]) -> WheelProof:
     if candidate.sha256 is None or candidate.size is None:
         raise ArtifactError(f"{candidate.filename} has neither hash nor size")
-    place = urlsplit(candidate.url).hostname if candidate.index is None else None
-    if place is None and candidate.index is not None:
-        place = urlsplit(candidate.index).hostname or local_place(candidate.index)
+    location = candidate.url if candidate.index is None else candidate.index
+    place = urlsplit(location).hostname or local_place(location)
     files = f"{count} file{'s' if count != 1 else ''}"
     origin = "installed from" if candidate.index is None else "at"
     return WheelProof(
