@@ -111,6 +111,15 @@ def hash_file(path: Path | str) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def md5_file(path: Path) -> str:
+    """The md5 of a file: an identity in older formats, never a proof."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 class BlobWriter:
     """A file in the making that counts and hashes what is written to it."""
 

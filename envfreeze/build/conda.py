@@ -1,7 +1,8 @@
 """A lock to a conda prefix: py-rattler links, no conda is needed; then what pip had installed.
 
 The package files are in the cache or beside the lock by now, each with its sha256: linking asks no
-network. Post-link scripts do not run unless asked for, since what they made is in the lock.
+network. Post-link scripts do not run unless asked for, since what they made is in the lock. A conda
+that is there already links in place of py-rattler where a person asks for that.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from envfreeze.build import place, tree, venv
+from envfreeze.build import condaprogram, place, tree, venv
 from envfreeze.errors import (
     ArtifactError,
-    EnvfreezeError,
     LockError,
     MissingExtraError,
     TargetError,
+    UsageError,
 )
 from envfreeze.model.artifact import Artifact, stays_below
 from envfreeze.model.conda import CondaLayer, CondaPackage
@@ -32,12 +33,15 @@ from envfreeze.progress import Progress
 from envfreeze.resolve import interpreter
 from envfreeze.resolve.condapack import LOOSE
 from envfreeze.resolve.rootfs import Root
-from envfreeze.store import disk_errors, hash_file, write_atomic
+from envfreeze.store import disk_errors, hash_file, md5_file, write_atomic
 
 if TYPE_CHECKING:
     import rattler
 
 _META = "conda-meta"
+_ASIDE = "__clobbers__"
+"""Where py-rattler puts the files of a package that has the same path as another."""
+_WHEN = ("pre", "post")
 _HISTORY = "==> 1980-01-01 00:00:00 <==\n"
 
 
@@ -53,6 +57,8 @@ class CondaPlan:
     """Whether post-link scripts run."""
     shown: str | None = None
     """The prefix that is written into files, where the tree is to lie elsewhere."""
+    program: condaprogram.Program | None = None
+    """What links; None: py-rattler."""
 
     @property
     def layer(self) -> CondaLayer:
@@ -180,10 +186,35 @@ def _link(plan: CondaPlan) -> None:
         tempfile.TemporaryDirectory(prefix=".envfreeze-", dir=plan.into.parent) as scratch,
     ):
         files, cache = Path(scratch, "files"), Path(scratch, "pkgs")
-        _install(plan, files, cache)
+        offers = list(_offers(plan, files))
+        if plan.program is None:
+            _install(plan, offers, cache)
+        else:
+            _install_by(plan.program, plan, offers, cache)
         for package in plan.layer.packages:
             _rewrite(plan, package, cache)
         (plan.into / _META / ("-".join(LOOSE) + ".json")).unlink(missing_ok=True)
+        place.remove_tree(plan.into / _ASIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A package, and where the linker finds it."""
+
+    package: CondaPackage
+    artifact: Artifact
+    url: str
+    scripts: bool
+    """Whether it has a script that runs when it is linked."""
+
+
+def _offers(plan: CondaPlan, files: Path) -> Iterator[_Offer]:
+    for package in [*plan.layer.packages, *_loose(plan.layer)]:
+        if package.artifact is not None:
+            url = _offered(package.artifact, files, plan.artifacts)
+            names = _paths(files / package.artifact.sha256 / package.artifact.filename)
+            scripts = any(f"bin/.{package.name}-{when}-link.sh" in names for when in _WHEN)
+            yield _Offer(package, package.artifact, url, scripts)
 
 
 def _offered(artifact: Artifact, files: Path, artifacts: Mapping[str, Path]) -> str:
@@ -195,7 +226,7 @@ def _offered(artifact: Artifact, files: Path, artifacts: Mapping[str, Path]) -> 
     return link.as_uri()
 
 
-def _install(plan: CondaPlan, files: Path, cache: Path) -> None:
+def _install(plan: CondaPlan, offers: list[_Offer], cache: Path) -> None:
     from rattler import install
 
     async def work(records: list[rattler.RepoDataRecord]) -> None:
@@ -210,9 +241,7 @@ def _install(plan: CondaPlan, files: Path, cache: Path) -> None:
         )
 
     try:
-        asyncio.run(work(list(_records(plan, files))))
-    except EnvfreezeError:
-        raise
+        asyncio.run(work([_record(plan, offer) for offer in offers]))
     except Exception as error:  # py-rattler has a root of its own for none of its errors.
         raise ArtifactError(
             f"py-rattler could not link the packages into {plan.into}: {error}",
@@ -221,36 +250,50 @@ def _install(plan: CondaPlan, files: Path, cache: Path) -> None:
         ) from error
 
 
-def _records(plan: CondaPlan, files: Path) -> Iterator[rattler.RepoDataRecord]:
+def _record(plan: CondaPlan, offer: _Offer) -> rattler.RepoDataRecord:
     from rattler import BuildString, PackageRecord, RepoDataRecord
 
     facts = plan.lock.machine.interpreter.facts
     site = facts.purelib.removeprefix(f"{facts.prefix}/")
-    for package in [*plan.layer.packages, *_loose(plan.layer)]:
-        artifact = package.artifact
-        if artifact is None:
-            continue
-        record = PackageRecord(
-            name=package.name,
-            version=package.version,
-            build=BuildString(package.build),
-            build_number=package.build_number,
-            subdir=package.subdir,
-            noarch=package.noarch,  # type: ignore[arg-type]
-            depends=package.depends,
-            constrains=package.constrains,
-            sha256=bytes.fromhex(artifact.sha256),
-            size=artifact.size,
-            license=package.license,
-            python_site_packages_path=site if package.name == "python" else None,
+    package, artifact = offer.package, offer.artifact
+    record = PackageRecord(
+        name=package.name,
+        version=package.version,
+        build=BuildString(package.build),
+        build_number=package.build_number,
+        subdir=package.subdir,
+        noarch=package.noarch,  # type: ignore[arg-type]
+        depends=package.depends,
+        constrains=package.constrains,
+        sha256=bytes.fromhex(artifact.sha256),
+        size=artifact.size,
+        license=package.license,
+        python_site_packages_path=site if package.name == "python" else None,
+    )
+    return RepoDataRecord(record, artifact.filename, offer.url, offer.url.rpartition("/")[0])
+
+
+def _install_by(
+    program: condaprogram.Program, plan: CondaPlan, offers: list[_Offer], cache: Path
+) -> None:
+    scripts = [offer.package.name for offer in offers if offer.scripts]
+    if scripts and not plan.scripts and not program.skips_scripts:
+        raise UsageError(
+            f"{program.path} would run the post-link scripts of {', '.join(scripts)}, and has no"
+            " option to leave that",
+            hint="--allow-post-link lets them run; without --solver-free none does.",
         )
-        url = _offered(artifact, files, plan.artifacts)
-        _check_paths(files / artifact.sha256 / artifact.filename)
-        yield RepoDataRecord(record, artifact.filename, url, url.rpartition("/")[0])
+    # micromamba makes no environment where something is.
+    (plan.into / venv.MARK).unlink()
+    plan.into.rmdir()
+    offered = [(offer.url, md5_file(plan.artifacts[offer.artifact.sha256])) for offer in offers]
+    order = condaprogram.Order(offered=offered, into=plan.into, cache=cache, scripts=plan.scripts)
+    condaprogram.link(program, order)
+    (plan.into / venv.MARK).touch()
 
 
-def _check_paths(archive: Path) -> None:
-    """A package is untrusted, too: none of its files may lie outside the prefix.
+def _paths(archive: Path) -> list[str]:
+    """The files of a package. It is untrusted, too: none of them may lie outside the prefix.
 
     :raises LockError: one would.
     """
@@ -267,6 +310,7 @@ def _check_paths(archive: Path) -> None:
                 f"{archive.name} would put a file outside the prefix: {name}",
                 hint="Do not build from this lock.",
             )
+    return names
 
 
 def _listed(archive: Path) -> list[str]:
@@ -309,7 +353,8 @@ def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{package.fn} was not linked as the lock names it") from error
     proved = artifact is not None and artifact.url is not None
-    document.pop("extracted_package_dir", None)
+    for key in ("extracted_package_dir", "package_tarball_full_path", "requested_spec"):
+        document.pop(key, None)
     document["link"] = {"source": "", "type": 1}
     document["fn"] = artifact.filename if artifact else package.fn
     document["channel"] = package.channel
@@ -324,6 +369,10 @@ def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
     for entry in document.get("paths_data", {}).get("paths", []):
         if entry.get("_path") in scripts:
             entry["path_type"] = "unix_python_entry_point"
+        # The same bytes in two packages: of others, one was packed without the file.
+        entry["_path"] = entry.pop("original_path", entry.get("_path"))
+    mark = f"{_ASIDE}/{package.name}/"
+    document["files"] = [path.removeprefix(mark) for path in document.get("files", [])]
     document = {key: value for key, value in document.items() if value is not None}
     path.write_text(json.dumps(document, indent=2), "utf-8")
 

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 
-from . import condafiles, files, urls
+from . import condafiles, condarc, files, urls
 from .machine import is_utf8, unfit, utf8
 
 META = "conda-meta"
@@ -75,16 +75,28 @@ class Record(object):
 class Path(object):
     """One file of a record."""
 
-    __slots__ = ("binary", "installed", "kind", "path", "placeholder", "sha256")
+    __slots__ = ("binary", "installed", "kind", "moved", "path", "placeholder", "sha256")
 
     def __init__(self, path, entry):
         self.path = path
+        self.moved = entry.get("_path") if _moved(entry) else None  # Another package lies there.
         self.kind = entry.get("path_type")
         self.sha256 = _digest(entry.get("sha256"))
         self.installed = _digest(entry.get("sha256_in_prefix"))
         placeholder = entry.get("prefix_placeholder")
         self.placeholder = placeholder if isinstance(placeholder, str) and placeholder else None
         self.binary = entry.get("file_mode") == "binary"
+
+
+def _moved(row):
+    """Where a file was meant to lie that rattler put aside for another package's; or None."""
+    aside, path = row.get("_path"), row.get("original_path")
+    return path if _is_inside(aside) and "__clobber" in aside and _is_inside(path) else None
+
+
+def _expected(path):
+    """The sha256 of a file as it has to lie in the prefix, where its record tells."""
+    return path.installed or (None if path.placeholder else path.sha256)
 
 
 def _digest(value):
@@ -95,21 +107,44 @@ def paths_of(document):
     """``([Path], how many are none)`` of a record; old ones have ``files`` alone."""
     about = document.get("paths_data")
     rows = about.get("paths") if isinstance(about, dict) else None
+    listed = document.get("files")
+    listed = listed if isinstance(listed, list) else []
+    placed = _placed(listed) if document.get("noarch") == "python" else {}
     entries = {}  # type: dict
+    moved = set()
     bad = 0
     for row in rows if isinstance(rows, list) else []:
         path = row.get("_path") if isinstance(row, dict) else None
-        if _is_inside(path):
-            entries[path] = row
-        else:
+        if not _is_inside(path):
             bad += 1
-    listed = document.get("files")
-    for path in listed if isinstance(listed, list) else []:
+        elif _moved(row):
+            moved.add(path)
+            entries[_moved(row)] = row
+        else:
+            entries[placed.get(path, path)] = row
+    for path in listed:
         if not _is_inside(path):
             bad += rows is None
-        elif path not in entries:
+        elif path not in entries and path not in moved:
             entries[path] = {}
     return [Path(path, entries[path]) for path in sorted(entries)], bad
+
+
+def _placed(listed):
+    """``{path in the package: path in the prefix}`` of a noarch Python package's *listed* files.
+
+    conda writes its rows with the former; mamba and rattler with the latter.
+    """
+    found = {}  # type: dict
+    for path in listed:
+        if not _is_inside(path):
+            continue
+        site, mark, rest = path.partition("/site-packages/")
+        if mark and site.startswith("lib/"):
+            found["site-packages/" + rest] = path
+        elif path.startswith("bin/"):
+            found["python-scripts/" + path[len("bin/") :]] = path
+    return found
 
 
 class Prefix(object):
@@ -123,6 +158,8 @@ class Prefix(object):
         self.records = []  # type: list
         self.owners = {}  # type: dict
         self.entries = {}  # type: dict
+        self._contested = {}  # type: dict
+        self._moved = set()  # type: set
         self._digests = {}  # type: dict
         self._stats = {}  # type: dict
         self._known = {}  # type: dict
@@ -145,8 +182,22 @@ class Prefix(object):
                     self.records.append(record)
         for record in self.records:
             for path in record.paths:
-                self.owners[path.path] = record
-                self.entries[path.path] = path
+                self._claim(record, path)
+
+    def _claim(self, record, path):
+        """Two packages can have one path; whose file lies there is settled by its content."""
+        if path.path in self.owners:
+            before = [(self.owners[path.path], self.entries[path.path])]
+            self._contested.setdefault(path.path, before).append((record, path))
+        if path.moved:
+            self._moved.add(path.moved)
+        self.owners[path.path] = record
+        self.entries[path.path] = path
+
+    def _claims(self, inner):
+        """``[(record, path)]`` of all that have this path."""
+        alone = [(self.owners[inner], self.entries[inner])] if inner in self.owners else []
+        return self._contested.get(inner, alone)
 
     def _record(self, place, name):
         document = None
@@ -201,31 +252,28 @@ class Prefix(object):
         if inner is None:
             return None
         if inner in self.owners:  # X.egg-info as one file.
-            return self.owners[inner] if self._is_as_recorded(inner) else None
+            fit = [each for each, path in self._claims(inner) if self._is_as_recorded(path)]
+            return fit[0] if fit else None
         head = inner + "/"
-        found = None
-        for name in ("METADATA", "PKG-INFO"):
-            found = found or self.owners.get(head + name)
-        if found is None:
-            return None
-        for path in found.paths:
-            if path.path.startswith(head) and not self._is_as_recorded(path.path):
-                return None
+        claims = self._claims(head + "METADATA") or self._claims(head + "PKG-INFO")
+        fit = [each for each, _path in claims if self._has(each, head)]
         for name in ("RECORD", "INSTALLER"):  # Whose it was is in these.
             if head + name not in self.owners and os.path.lexists(self.prefix + "/" + head + name):
                 return None
-        return found
+        return fit[0] if fit else None
 
-    def _is_as_recorded(self, inner):
-        expected = self._expected(inner)
-        data = self.machine.read(self.prefix + "/" + inner)
+    def _has(self, record, head):
+        """Whether all of the record's files below *head* are as it says."""
+        return all(
+            self._is_as_recorded(path) for path in record.paths if path.path.startswith(head)
+        )
+
+    def _is_as_recorded(self, path):
+        data = self.machine.read(self.prefix + "/" + path.path)
         if data is None:
             return False
+        expected = _expected(path)
         return expected is None or hashlib.sha256(data).hexdigest() == expected
-
-    def _expected(self, inner):
-        entry = self.entries[inner]
-        return entry.installed or (None if entry.placeholder else entry.sha256)
 
     def owns(self, full):
         """Whether a record has a file at this path."""
@@ -276,6 +324,7 @@ class Prefix(object):
         *trees*: site directories and source trees, whose files are kept as such.
         """
         theirs = self._of_pip(found)
+        self._settle()
         remember = {}
         for record in self.records:
             stats = self._stats[record.file]
@@ -289,6 +338,13 @@ class Prefix(object):
         self._trees = frozenset(os.path.realpath(path) for path in trees)
         loose = self._loose({self.relative(path) for path in outside} | set(theirs))
         return self._facts(loose), remember
+
+    def _settle(self):
+        """Of two packages with one path, that one has it whose content lies there."""
+        for inner, claims in self._contested.items():
+            for record, path in claims:
+                if _expected(path) is not None and self._digests.get(inner) == _expected(path):
+                    self.owners[inner], self.entries[inner] = record, path
 
     def _of_pip(self, found):
         """``{relative path: whether RECORD is right about it}`` of what pip installed; on the way
@@ -312,8 +368,10 @@ class Prefix(object):
         return theirs
 
     def _is_installed(self, inner):
-        expected = self._expected(inner)
-        return expected is not None and self._digests.get(inner) == expected
+        return any(
+            _expected(path) is not None and self._digests.get(inner) == _expected(path)
+            for _record, path in self._claims(inner)
+        )
 
     def _judge(self, record, path, st, theirs):
         """Find the word for a file's content, and what is odd about it."""
@@ -404,7 +462,7 @@ class Prefix(object):
         return sorted(found)
 
     def _loose_one(self, found, inner, theirs):
-        if inner in self.owners or inner in theirs:
+        if inner in self.owners or inner in theirs or inner in self._moved:
             return
         full = self.prefix + "/" + inner
         if not is_utf8(inner) or _CONTROL.search(inner):
@@ -460,6 +518,8 @@ class Prefix(object):
                 found[key] = bare_url(value)
                 if found[key] != value and key == "url":
                     self._credentials(record, value)
+        if "channel" in found:
+            found["channel"] = _channel(found["channel"], found.get("subdir"))
         found["tarball"] = record.text("package_tarball_full_path") or ""
         directory = record.text("extracted_package_dir")
         if directory and not found["tarball"] and found.get("fn"):
@@ -487,13 +547,7 @@ class Prefix(object):
         return specs or asked.get(record.document["name"], [])
 
     def _channels(self):
-        found = []
-        home = self.machine.environ.get("HOME")
-        places = [self.prefix + "/.condarc", "/etc/conda/.condarc", "/var/lib/conda/.condarc"]
-        for place in places[:1] + ([home + "/.condarc"] if home else []) + places[1:]:
-            text = self.machine.text(place, 1 << 20)
-            if text is not None:
-                found += [bare_url(each) for each in condarc_channels(text)]
+        found = [bare_url(each) for each in condarc.channels(self.machine, self.prefix)]
         return [each for i, each in enumerate(found) if each not in found[:i]]
 
     def _variables(self):
@@ -536,6 +590,12 @@ def feed(prefix, digest):
     place = Prefix.__new__(Prefix)
     place.prefix = prefix
     return place.feed(digest)
+
+
+def _channel(text, subdir):
+    """A channel as mamba and rattler name it: conda itself puts the platform behind it."""
+    head, _, last = text.rstrip("/").rpartition("/")
+    return head if head and last in ("noarch", subdir) else text
 
 
 def _plain(record):
@@ -599,21 +659,6 @@ def requested(history):
             else:
                 found[name.group(1)] = [utf8(spec)]
     return found
-
-
-def condarc_channels(text):
-    """The list under ``channels:`` of a .condarc; this much YAML is read, and no more."""
-    found = []
-    inside = False
-    for line in text.splitlines():
-        bare = line.split(" #")[0].rstrip()
-        if re.match(r"channels\s*:\s*$", bare):
-            inside = True
-        elif inside and re.match(r"\s*-\s+\S", bare):
-            found.append(bare.strip()[1:].strip().strip("\"'"))
-        elif bare.strip() and not bare.lstrip().startswith("#"):
-            inside = False
-    return [each for each in found if is_utf8(each)]
 
 
 def virtual_packages():

@@ -226,7 +226,7 @@ def _channels(layer: CondaLayer) -> list[str]:
     public = [package for package, artifact in _held(layer) if artifact.url is not None]
     used = {(package.channel or "").rstrip("/") for package in public} - {""}
     known = [channel for channel in layer.channels if channel.rstrip("/") in used]
-    return known or sorted(used)
+    return [*known, *sorted(used - {channel.rstrip("/") for channel in known})]
 
 
 def _spec(text: str) -> tuple[str, str]:

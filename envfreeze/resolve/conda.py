@@ -22,7 +22,7 @@ from envfreeze.progress import Progress
 from envfreeze.resolve import condapack
 from envfreeze.resolve.http import Http, local_path
 from envfreeze.resolve.rootfs import Root
-from envfreeze.store import Cache, Sidecar, hash_file, kept
+from envfreeze.store import Cache, Sidecar, hash_file, kept, md5_file
 
 WORKERS = 16
 _NOTE = "conda-url"
@@ -162,7 +162,7 @@ class _Locker:
         except EnvfreezeError as error:
             return _Known(reason=f"its URL does not answer: {printable(str(error))}")
         path = cache.find(blob.sha256)
-        if path is None or _md5(path) != record.md5:
+        if path is None or md5_file(path) != record.md5:
             return _Known(reason="its URL has other bytes than its record says (md5)")
         artifact = Artifact(
             name=_fn(record), url=url, size=blob.size, hashes={"sha256": blob.sha256}
@@ -305,14 +305,6 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return False
 
 
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def subdir(record: CondaRecord, platform: str) -> str:
     """``linux-64``, ``noarch``; of an old record told by its URL."""
     if record.subdir:
@@ -347,8 +339,14 @@ def _twice(prefix: CondaPrefix) -> list[Finding]:
 
 def _channels(prefix: CondaPrefix) -> list[str]:
     """Those of the configuration, then those that packages are from."""
-    found = [*prefix.channels, *(r.channel.rstrip("/") for r in prefix.records if r.channel)]
-    return list(dict.fromkeys(found))
+    used = list(dict.fromkeys(r.channel.rstrip("/") for r in prefix.records if r.channel))
+    return list(dict.fromkeys([*(_address(name, used) for name in prefix.channels), *used]))
+
+
+def _address(name: str, used: list[str]) -> str:
+    """``conda-forge`` as the one channel of that name that packages are from, if there is one."""
+    found = [channel for channel in used if channel.endswith(f"/{name}")]
+    return found[0] if len(found) == 1 and "://" not in name else name
 
 
 def _cuda(snapshot: Snapshot) -> list[str]:

@@ -36,7 +36,7 @@ from envfreeze.store import BlobWriter, Cache, Sidecar, kept
 __all__ = ["MachineLayers", "MachineMeans", "lock_machine", "lock_system", "read_base"]
 
 _NOTE = "system"
-_NOTE_VERSION = 5
+_NOTE_VERSION = 6
 APT_LISTS = "/var/lib/apt/lists"
 LOADER_INDEX = "/etc/ld.so.cache"
 
@@ -254,6 +254,10 @@ def _key(snapshot: Snapshot, seen: Survey, base: Base, means: MachineMeans) -> s
             digest.update(f"{site.path}/{entry.path} {entry.sha256} {entry.link}\n".encode())
     for source in snapshot.sources:
         digest.update(f"{source.root} {digest_of(source)}\n".encode())
+    for record in snapshot.conda.packages.values() if snapshot.conda else ():
+        digest.update(f"{record.file} {record.tree}\n".encode())
+    for entry in snapshot.conda.loose if snapshot.conda else ():
+        digest.update(f"{entry.path} {entry.sha256} {entry.link}\n".encode())
     digest.update(msgspec.json.encode(snapshot.interpreter))
     for place in _watched(snapshot.interpreter, base.root):
         digest.update(f"{place} {stamp(place)}\n".encode())

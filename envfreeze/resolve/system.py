@@ -27,7 +27,7 @@ from envfreeze.model.scope import not_kept
 from envfreeze.model.snapshot import Dist, Finding, LooseFile, Snapshot, SourceFile
 from envfreeze.model.survey import Survey
 from envfreeze.progress import Progress
-from envfreeze.resolve import debs, elf, interpreter, unowned
+from envfreeze.resolve import condaobjects, debs, elf, interpreter, unowned
 from envfreeze.resolve.apk import Apk
 from envfreeze.resolve.based import BaseFiles
 from envfreeze.resolve.databases import Database
@@ -327,6 +327,8 @@ def _objects(snapshot: Snapshot, seen: Survey, home: Root) -> Iterator[tuple[str
         for entry in files:
             if entry.link is None and (".so" in entry.path or entry.executable):
                 yield f"{root}/{entry.path}", ""
+    if snapshot.conda is not None:
+        yield from condaobjects.objects(snapshot.conda, home)
 
 
 def _dist_objects(dist: Dist, place: Layout) -> Iterator[str]:

@@ -131,6 +131,7 @@ LATER = (
     ".changes",
     ".conda",
     ".condafiles",
+    ".condarc",
     ".dists",
     ".git",
     ".links",

@@ -20,6 +20,7 @@ import msgspec
 
 from envfreeze.errors import TargetError, UsageError
 from envfreeze.model.snapshot import Snapshot
+from envfreeze.model.words import plural
 from envfreeze.store import Cache
 from envfreeze.targets import process
 from envfreeze.targets.bundle import (
@@ -149,9 +150,23 @@ def _python_at(target: str, source: str = "") -> str:
         return str(versioned[max(versioned)].absolute())
     for name in ("bin/python", "bin/python3"):
         _check_link(path / name, f"{said}: {name}")
+    records = sum(1 for _ in (path / "conda-meta").glob("*.json"))
+    if records:
+        raise _conda_without_python(said, path, records)
     raise TargetError(
         f"{said} holds no Python: there is no bin/python in it",
         hint="Give the path of an interpreter, a venv or a prefix.",
+    )
+
+
+def _conda_without_python(said: str, path: Path, records: int) -> TargetError:
+    """Such as an environment of R or CUDA alone."""
+    return TargetError(
+        f"{said} holds no Python: it is a conda environment of {plural(records, 'package')},"
+        " and python is not among them",
+        hint="An environment is looked at by its own Python. With one in it, it can be captured:"
+        f"\n  conda install --prefix {path} python\nIts packages alone, by URL and digest:"
+        f"\n  conda list --prefix {path} --explicit --md5",
     )
 
 

@@ -39,6 +39,8 @@ class BuildOptions:
     python: str | None = None
     post_link: bool = False
     """Whether the scripts of conda packages run when they are linked."""
+    solver_free: str | None = None
+    """The conda, mamba or micromamba that links conda packages; None: py-rattler does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Con
     :raises MissingExtraError: py-rattler is not installed.
     :raises EnvfreezeError: it could not be built; *into* is as it was.
     """
-    from envfreeze.build import conda, venv
+    from envfreeze.build import conda, condaprogram, venv
 
     lock = load(lock_path)
     check_complete(lock)
@@ -156,10 +158,18 @@ def build_conda(lock_path: Path, into: Path, options: BuildOptions, context: Con
         raise UsageError(f"{lock_path} has no conda packages", hint="Build it with --to venv.")
     conda.check_platform(lock.machine.conda)
     venv.check_place(into)
+    asked = options.solver_free
+    program = condaprogram.find(asked, context.environ) if asked is not None else None
     wanted = [*venv.wanted(lock), *lock.machine.conda.artifacts]
     artifacts = fetch(lock, lock_path, wanted, options.offline, context)
     place = into.absolute()
-    plan = conda.CondaPlan(lock=lock, artifacts=artifacts, into=place, scripts=options.post_link)
+    plan = conda.CondaPlan(
+        lock=lock,
+        artifacts=artifacts,
+        into=place,
+        scripts=options.post_link,
+        program=program,
+    )
     python = conda.build(plan, context.progress)
     return _looked_at(lock, lock_path, _Result(into, python, CONDA_LAYERS), context)
 

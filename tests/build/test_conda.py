@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ import pytest
 from envfreeze.build import conda
 from envfreeze.errors import ArtifactError, LockError, UsageError
 from envfreeze.model.lock import Artifact, InterpreterLayer
+from envfreeze.model.snapshot import CondaRecord, Snapshot
 from envfreeze.progress import Progress
+from envfreeze.resolve.conda import Means, lock_conda
+from envfreeze.resolve.rootfs import Root
+from envfreeze.store import Cache, Sidecar
 from tests.support import condas
-from tests.support.channel import Channel, Recipe
+from tests.support.channel import Channel, Recipe, link, look
 from tests.support.locks import interpreter, lock
 
 
@@ -61,3 +67,61 @@ def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
         conda.build(made, Progress())
     assert not (tmp_path / "prefix").exists()
+
+
+BOTH = "share/both"
+ONES = tuple(Recipe(name=n, files={BOTH: n.encode(), "share/same": b"s"}) for n in ("one", "two"))
+
+
+@pytest.mark.parametrize("winner", ["one", "two", None])
+def test_of_two_packages_with_one_path_the_same_one_wins(
+    tmp_path: Path, winner: str | None
+) -> None:
+    home = Channel(tmp_path / "channel")
+    for recipe in ONES:
+        home.add(recipe)
+    home.write()
+    prefix = link(tmp_path / "captured", home.root.as_uri(), ("one", "two"))
+    if winner is not None:
+        _as_conda_has_it(prefix, winner)
+    captured = look(prefix)
+    means = Means(
+        cache=Cache(tmp_path / "cache"),
+        sidecar=Sidecar(tmp_path / "env.lock"),
+        progress=Progress(),
+        http=None,
+        pack=True,
+        root=Root(),
+    )
+    locked = lock_conda(captured, means)
+    assert locked is not None
+    assert [(f.kind, f.detail) for f in locked.findings] == [
+        ("overwritten", f"1 file overwritten by another conda package: {BOTH}")
+    ]
+    found = (means.cache.find(artifact.sha256) for artifact in locked.layer.artifacts)
+    plan = conda.CondaPlan(
+        lock=lock(conda=locked.layer),
+        artifacts={path.name: path for path in found if path is not None},
+        into=tmp_path / "rebuilt0",
+    )
+    conda.build(plan, Progress())
+    assert (plan.into / BOTH).read_bytes() == (prefix / BOTH).read_bytes()
+    assert not (plan.into / "__clobbers__").exists()
+    assert [r.tree for r in records(look(plan.into))] == [r.tree for r in records(captured)]
+
+
+def records(snapshot: Snapshot) -> list[CondaRecord]:
+    assert snapshot.conda is not None
+    return snapshot.conda.records
+
+
+def _as_conda_has_it(prefix: Path, winner: str) -> None:
+    """conda overwrites, the last package wins, and each record names what it brought."""
+    shutil.rmtree(prefix / "__clobbers__")
+    (prefix / BOTH).write_text(winner)
+    for path in (prefix / "conda-meta").glob("*.json"):
+        record = json.loads(path.read_text())
+        for entry in record["paths_data"]["paths"]:
+            entry["_path"] = entry.pop("original_path", entry["_path"])
+        record["files"] = [entry["_path"] for entry in record["paths_data"]["paths"]]
+        path.write_text(json.dumps(record))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from envfreeze.model.lock import Lock
 from envfreeze.store import Cache
 from tests.support import channel
 from tests.support.cli import envfreeze, ok
+from tests.support.condaprogram import real_conda
 from tests.support.engine import TestEngine
 from tests.support.fakeindex import make_wheel
 
@@ -212,6 +214,41 @@ def test_a_rebuild_needs_no_network(home: Path, lock_path: Path, built: workflow
     assert "verified: 4 conda packages and 2 packages of pip's" in done.stdout
     ok(envfreeze(*argv, env=env), 2)  # It is there already.
     shutil.rmtree(into)
+
+
+def test_a_conda_that_is_there_links_as_well(home: Path, lock_path: Path, prefix: Path) -> None:
+    conda = real_conda(home / "conda24")
+    (home / ".condarc").write_text("create_default_packages: [numpy]\n")
+    into = home / "bytheir1"
+    env = {"ENVFREEZE_CACHE_DIR": str(home / "cache"), "HOME": str(home)}
+    argv: list[str | Path] = ["build", lock_path, "--to", "conda", "--into", into]
+    done = ok(envfreeze(*argv, "--solver-free", conda, "--allow-post-link", env=env))
+    assert "verified: 4 conda packages and 2 packages of pip's" in done.stdout
+    expected = _contents(prefix)
+    del expected["CACHEDIR.TAG"]  # py-rattler's own.
+    assert _contents(into) == expected
+    shutil.rmtree(into)
+
+
+@pytest.mark.long
+def test_conda_lock_installs_its_file(
+    home: Path, lock_path: Path, context: workflow.Context
+) -> None:
+    conda = real_conda(home / "conda24-lock")
+    file = home / "conda-lock.yml"
+    workflow.export(lock_path, "conda-lock", file, workflow.ImageOptions(), context, strict=False)
+    argv = [sys.executable, "-W", "ignore", "-m", "conda_lock", "install", "--conda", str(conda)]
+    environ = {**os.environ, "HOME": str(home), "CONDA_PKGS_DIRS": str(home / "lock-pkgs")}
+    into = home / "byitslock"
+    subprocess.run(
+        [*argv, "--prefix", str(into), file.name],
+        cwd=home, env=environ, check=True, capture_output=True,
+    )  # fmt: skip
+    assert (into / "share/foo/empty").read_text() == f"edited in {into}\n"
+    found = workflow.verify(lock_path, str(into), rehash=False, context=context)
+    assert {(c.layer, c.name) for c in found.changes if c.counts and c.layer == "conda"} == {
+        ("conda", "etc/conda/env_vars.d/x.json"),  # No format of theirs has loose files.
+    }
 
 
 def test_condas_own_formats(home: Path, lock_path: Path, context: workflow.Context) -> None:

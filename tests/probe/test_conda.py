@@ -99,6 +99,60 @@ def test_a_file_is_held_against_its_form_in_the_prefix(prefix: Prefix) -> None:
     assert prefix.one().odd == [("etc/a", "changed")]
 
 
+def test_conda_itself_names_files_of_noarch_packages_as_the_package_has_them(
+    prefix: Prefix,
+) -> None:
+    # As conda 26.7 wrote it; mamba and rattler write where the files lie.
+    site = "lib/python3.11/site-packages"
+    rows = {
+        "site-packages/greet/cli.py": f"{site}/greet/cli.py",
+        "python-scripts/greet-tool": "bin/greet-tool",
+    }
+    paths = [
+        {"_path": path, "path_type": "hardlink", "sha256": prefix.file(place, path.encode())}
+        for path, place in rows.items()
+    ]
+    prefix.record("greet", paths, files=list(rows.values()), noarch="python")
+    record = prefix.one()
+    assert record.odd == []
+    assert record.count == 2
+    prefix.file(f"{site}/greet/cli.py", b"edited")
+    assert prefix.one().odd == [(f"{site}/greet/cli.py", "changed")]
+    assert not prefix.look().loose
+
+
+@pytest.mark.parametrize("winner", ["a", "b"])
+def test_of_two_packages_with_one_path_the_content_tells(prefix: Prefix, winner: str) -> None:
+    for name in ("a", "b"):
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        prefix.record(name, [{"_path": "share/both", "path_type": "hardlink", "sha256": digest}])
+    prefix.file("share/both", winner.encode())
+    found = {record.name: (record.count, record.odd) for record in prefix.look().records}
+    lost = (0, [("share/both", "another")])
+    assert found == {name: (1, []) if name == winner else lost for name in ("a", "b")}
+
+
+def test_the_same_bytes_are_of_both_packages(prefix: Prefix) -> None:
+    digest = prefix.file("share/same", b"same")
+    aside = "__clobbers__/b/share/same"
+    prefix.file(aside, b"same")
+    prefix.record("a", [{"_path": "share/same", "path_type": "hardlink", "sha256": digest}])
+    prefix.record("b", [{"_path": "share/same", "path_type": "hardlink", "sha256": digest}])
+    by_conda = prefix.look()
+    moved = {"_path": aside, "original_path": "share/same", "sha256": digest}
+    prefix.record("b", [moved], files=[aside])
+    by_rattler = prefix.look()
+    assert [record.tree for record in by_conda.records] == [r.tree for r in by_rattler.records]
+    assert [record.odd for record in by_rattler.records] == [[], []]
+    assert not by_rattler.loose
+
+
+def test_a_record_cannot_hide_a_file(prefix: Prefix) -> None:
+    prefix.file("etc/stray", b"x")
+    prefix.record("a", [{"_path": "etc/stray", "original_path": "share/a", "sha256": "0" * 64}])
+    assert prefix.one().odd == [("etc/stray", "changed")]
+
+
 def test_two_prefixes_with_the_same_edit_are_equal(tmp_path: Path) -> None:
     trees = set()
     for name in ("one", "another-one"):
@@ -242,6 +296,14 @@ def test_files_that_nobody_owns(prefix: Prefix) -> None:
         ("share/link", "dätä.txt"),
     ]
     assert found.channels == ["https://c.example/x", "d"]
+
+
+def test_conda_itself_names_the_platform_with_the_channel(prefix: Prefix) -> None:
+    channel = "https://c.example/forge"
+    for name, said in {"a": "/linux-64", "b": "/noarch", "c": ""}.items():
+        subdir = said[1:] or "linux-64"
+        prefix.record(name, [], channel=f"{channel}{said}", subdir=subdir)
+    assert {record.channel for record in prefix.look().records} == {channel}
 
 
 def test_what_conda_meta_has_beside_the_records(prefix: Prefix) -> None:

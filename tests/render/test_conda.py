@@ -130,3 +130,14 @@ def test_a_path_or_url_that_would_be_more_than_one_is_refused() -> None:
 def test_a_lock_without_conda_has_no_such_form() -> None:
     with pytest.raises(UsageError, match="no conda packages"):
         conda.explicit(lock(), BESIDE)
+
+
+def test_each_channel_that_packages_are_from_is_named() -> None:
+    other = "https://other.example/forge"
+    made = lock(
+        conda=condas.layer(
+            condas.package("a"), condas.package("b", channel=other), channels=[condas.CHANNEL]
+        )
+    )
+    found = _yaml(conda.environment(made, "x"))
+    assert found["channels"] == [condas.CHANNEL, other, "nodefaults"]

@@ -9,15 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from envfreeze.errors import ArtifactError
 from envfreeze.model.conda import CondaLayer, CondaPackage
-from envfreeze.model.snapshot import CondaPrefix, Snapshot, System
-from envfreeze.probe import conda as probe
-from envfreeze.probe.files import Hasher
-from envfreeze.probe.machine import Machine
+from envfreeze.model.snapshot import Snapshot
 from envfreeze.progress import Progress
 from envfreeze.resolve import conda
 from envfreeze.resolve.http import Http
@@ -25,7 +21,6 @@ from envfreeze.resolve.index import IndexSettings
 from envfreeze.resolve.rootfs import Root
 from envfreeze.store import Cache, Sidecar
 from tests.support import channel
-from tests.support.locks import interpreter
 
 
 class Scene:
@@ -48,20 +43,7 @@ class Scene:
         path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
 
     def look(self) -> Snapshot:
-        hasher = Hasher(frozenset())
-        found = probe.Prefix(Machine(environ={}), str(self.prefix), hasher)
-        found.start()
-        hasher.run()
-        facts, _ = found.finish([], [])
-        return Snapshot(
-            schema=1,
-            interpreter=interpreter(),
-            system=System(kernel="Linux", machine="x86_64"),
-            sites=[],
-            dists=[],
-            findings=[],
-            conda=msgspec.convert(facts, CondaPrefix),
-        )
+        return channel.look(self.prefix)
 
     def lock(self, snapshot: Snapshot | None = None) -> CondaLayer:
         means = conda.Means(
@@ -210,3 +192,14 @@ def test_files_are_read_below_another_root(scene: Scene, tmp_path: Path) -> None
     layer = scene.lock(snapshot)
     assert layer.loose is not None and layer.loose.archive is not None
     assert {package.proof for package in layer.packages} == {"packed"}
+
+
+def test_a_channel_of_the_configuration_is_the_one_that_packages_are_from(scene: Scene) -> None:
+    scene.change("libfoo", channel="https://c.example/forge/")
+    scene.change("poster", channel="https://c.example/main")
+    (scene.prefix / ".condarc").write_text("channels: [main, forge, elsewhere]\n")
+    assert scene.lock().channels == [
+        "https://c.example/main",
+        "https://c.example/forge",
+        "elsewhere",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 from dataclasses import dataclass
@@ -15,7 +16,17 @@ from envfreeze.errors import UsageError
 from envfreeze.model import lock as locks_model
 from envfreeze.model.identity import system_digest
 from envfreeze.model.lock import BaseImage, SystemLayer
-from envfreeze.model.snapshot import Dist, Finding, LooseFile, Row, Site, Snapshot, System
+from envfreeze.model.snapshot import (
+    CondaPrefix,
+    CondaRecord,
+    Dist,
+    Finding,
+    LooseFile,
+    Row,
+    Site,
+    Snapshot,
+    System,
+)
 from envfreeze.model.survey import survey
 from envfreeze.progress import Progress
 from envfreeze.resolve.based import CHANGED, base_files
@@ -43,6 +54,7 @@ class Recorded:
     path: Path
     name: str
     cache: Cache
+    conda: CondaPrefix | None = None
 
     def elf(self, place: str, *needed: str, **facts: Any) -> str:
         write_elf(self.path / place.lstrip("/"), Elf(needed=list(needed), **facts))
@@ -101,7 +113,16 @@ class Recorded:
             sites=[Site(path=SITE, kind="site", prefix="/v", loose=loose)],
             dists=rows,
             findings=[],
+            conda=self.conda,
         )
+
+    def record(self, name: str, files: list[str], tree: str = "1" * 64) -> None:
+        """A conda package with these files, the only one."""
+        self.text(f"/v/conda-meta/{name}-1-0.json", json.dumps({"files": files}))
+        record = CondaRecord(
+            file=f"{name}-1-0.json", name=name, version="1", build="0", count=1, tree=tree
+        )
+        self.conda = CondaPrefix(prefix="/v", records=[record])
 
 
 @pytest.fixture
@@ -304,6 +325,29 @@ def test_a_program_that_nobody_owns(recorded: Recorded) -> None:
 def test_a_program_that_is_not_there(recorded: Recorded) -> None:
     with pytest.raises(UsageError, match="--needs 'ffmpeg'"):
         recorded.lock(needs=("ffmpeg",))
+
+
+def test_what_conda_packages_need_of_the_system(recorded: Recorded) -> None:
+    recorded.elf("/v/lib/libours.so.1", "libcrypto.so.3", soname="libours.so.1")
+    (recorded.path / "v/lib/libours.so").symlink_to("libours.so.1")
+    recorded.elf("/v/bin/tool", "libours.so.1", "libGL.so.1", runpath="$ORIGIN/../lib")
+    recorded.elf("/v/share/data.bin", "libEGL.so.1")
+    files = ["lib/libours.so.1", "lib/libours.so", "bin/tool", "share/data.bin", "../../bin/x"]
+    recorded.record("ours", [*files, "lib/gone.so"])
+    layers = recorded.lock()
+    assert "openssl-libs" in {package.name for package in layers.system.named}
+    missing = [f.detail for f in layers.findings if f.kind == "missing-library"]
+    assert missing == ["ours (tool) needs libGL.so.1: nobody provides it"]
+    recorded.elf("/v/bin/tool", runpath="$ORIGIN/../lib")
+    recorded.record("ours", files, tree="2" * 64)
+    assert not [f for f in recorded.lock().findings if f.kind == "missing-library"]
+
+
+def test_a_conda_record_that_cannot_be_read_names_no_library(recorded: Recorded) -> None:
+    recorded.elf("/v/lib/libours.so.1", "libcrypto.so.3")
+    recorded.record("ours", ["lib/libours.so.1"])
+    (recorded.path / "v/conda-meta/ours-1-0.json").write_text("{")
+    assert "openssl-libs" not in {package.name for package in recorded.lock().system.named}
 
 
 def test_it_is_remembered_and_looked_at_again(recorded: Recorded) -> None:

@@ -27,6 +27,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from envfreeze.model.snapshot import CondaPrefix, Snapshot, System
+from envfreeze.probe import conda as probe
+from envfreeze.probe.files import Hasher
+from envfreeze.probe.machine import Machine
+from tests.support.locks import interpreter
+
 PLACEHOLDER = ("/tmp/build/_h_env" + "_placehold" * 30)[:255]
 SUBDIR = "linux-64"
 TAG = "python{}.{}".format(*sys.version_info)
@@ -387,6 +395,24 @@ def link(
     asyncio.run(work())
     (prefix / "conda-meta/history").touch()
     return prefix
+
+
+def look(prefix: Path) -> Snapshot:
+    """What the probe says of the conda part of *prefix*."""
+    hasher = Hasher(frozenset())
+    found = probe.Prefix(Machine(environ={}), str(prefix), hasher)
+    found.start()
+    hasher.run()
+    facts, _ = found.finish([], [])
+    return Snapshot(
+        schema=1,
+        interpreter=interpreter(),
+        system=System(kernel="Linux", machine="x86_64"),
+        sites=[],
+        dists=[],
+        findings=[],
+        conda=msgspec.convert(facts, CondaPrefix),
+    )
 
 
 @functools.cache

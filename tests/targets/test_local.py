@@ -49,6 +49,18 @@ def test_a_path(name: str, env: Environment) -> None:
     assert not found.own
 
 
+def test_a_conda_environment_without_python(tmp_path: Path) -> None:
+    meta = tmp_path / "conda-meta"
+    meta.mkdir()
+    (meta / "history").touch()
+    with pytest.raises(TargetError, match="there is no bin/python"):
+        find(str(tmp_path), {})
+    (meta / "r-base-4.3-0.json").write_text("{}")
+    with pytest.raises(TargetError, match="conda environment of 1 package, and python") as caught:
+        find(None, {"CONDA_PREFIX": str(tmp_path)})
+    assert f"conda install --prefix {tmp_path} python\n" in caught.value.hint
+
+
 def test_a_prefix_with_nothing_but_a_versioned_python(tmp_path: Path) -> None:
     for name in ("python3.9", "python3.13t", "python3.12", "python3.12-config", "python3.99x"):
         script(tmp_path / "bin" / name, "")

@@ -115,6 +115,15 @@ def build(
             help="conda: run the scripts of packages, whose effect is in the lock already.",
         ),
     ] = False,
+    solver_free: Annotated[
+        str | None,
+        typer.Option(
+            "--solver-free",
+            metavar="conda|mamba|micromamba|PATH",
+            help="conda: let that program link the packages, from an explicit file; without it:"
+            " py-rattler does.",
+        ),
+    ] = None,
     report: ReportPath = None,
     yes: Yes = False,
     offline: Offline = False,
@@ -125,12 +134,15 @@ def build(
     from envfreeze import workflow
 
     context = context_for(quiet)
-    options = workflow.BuildOptions(offline=offline, python=python, post_link=allow_post_link)
+    options = workflow.BuildOptions(
+        offline=offline, python=python, post_link=allow_post_link, solver_free=solver_free
+    )
     if to != "conda":
-        _reject(to, allow_post_link=allow_post_link or None)
+        _reject(to, allow_post_link=allow_post_link or None, solver_free=solver_free)
     if to == "conda":
         _reject("conda", tag=tag, base=base, registry=registry, user=user, push=push or None)
         _reject("conda", render_only=render_only, template=template, python=python, yes=yes or None)
+        _reject("conda", interpreter=interpreter, prefix=prefix, system=system)
         if into is None:
             raise UsageError("--to conda needs --into DIR", hint="For example: --into rebuilt")
         built = workflow.build_conda(lock, into, options, context)
