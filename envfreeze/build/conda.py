@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from envfreeze.build import place, tree, venv
+from envfreeze.build import sinks, tree, venv
+from envfreeze.build.layout import Schemes
 from envfreeze.errors import (
     ArtifactError,
     EnvfreezeError,
@@ -114,7 +115,7 @@ def build(plan: CondaPlan, progress: Progress) -> Path:
         _finish(plan)
         (plan.into / venv.MARK).unlink()
     except BaseException:
-        place.remove_tree(plan.into, keep=was_there)
+        sinks.remove_tree(plan.into, keep=was_there)
         raise
     return plan.into / "bin" / "python"
 
@@ -340,14 +341,14 @@ def _entry_points(package: Path) -> set[str]:
 # --- what pip had installed ---------------------------------------------------------------
 
 
-def schemes(plan: CondaPlan) -> place.Schemes:
+def schemes(plan: CondaPlan) -> Schemes:
     """Where pip puts things in the prefix."""
     facts = plan.lock.machine.interpreter.facts
     into, tag = str(plan.into), "python" + ".".join(facts.version.split(".")[:2])
     site = f"{into}/lib/{tag}/site-packages"
     if facts.purelib.startswith(f"{facts.prefix}/"):
         site = into + facts.purelib[len(facts.prefix) :]
-    return place.Schemes(
+    return Schemes(
         site=site,
         scripts=f"{into}/bin",
         headers=f"{into}/include/{tag}{facts.abiflags}",
