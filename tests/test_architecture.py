@@ -42,7 +42,7 @@ ONLY = {
         *(f"cli/{name}.py" for name in ("basing", "guard", "main", "options", "terminal")),
         *(f"cli/commands/{path.name}" for path in (HOME / "cli" / "commands").glob("*.py")),
     },
-    "rich": {"cli/progress.py"},
+    "rich": {"cli/coloured.py", "cli/progress.py"},
     "jinja2": {"render/dockerfile.py", "diff/html.py"},
     "rattler": {"build/conda.py"},
     "yaml": {"diff/foreign/yamls.py"},

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from envfreeze.diff import report
 from envfreeze.diff.compare import LAYERS, Layer
-from envfreeze.diff.judge import LEVELS, WORDS, Judgement, Level
+from envfreeze.diff.judge import LEVELS, Judgement, Level
 from envfreeze.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -106,25 +105,3 @@ def verified_text(judgement: Judgement, asked: Asked, *, explain: bool) -> str:
     text = report.as_text(judgement, explain=explain)
     word = "verified" if judgement.difference.equal else "satisfied"
     return f"{word}: {text}" if asked.passes(judgement) else text
-
-
-_COLOURS: dict[Level, str] = {
-    "changes": "31",
-    "may-change": "33",
-    "unknown": "36",
-    "harmless": "32",
-}
-
-
-def on_terminal(text: str, width: int, environ: Mapping[str, str]) -> str:
-    """*text* of :mod:`envfreeze.diff.report` for a terminal: its first sentence broken at words,
-    each level in its colour unless ``NO_COLOR`` is set (no-color.org) or ``TERM`` is ``dumb``."""
-    first, _, rest = text.partition("\n")
-    lines = [*textwrap.wrap(first, width=max(20, width)), *rest.split("\n")]
-    if environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
-        return "\n".join(lines)
-    heads = {f"  {WORDS[level]}:": level for level in LEVELS}
-    coloured = [
-        f"\x1b[{_COLOURS[heads[one]]}m{one}\x1b[0m" if one in heads else one for one in lines
-    ]
-    return "\n".join(coloured)

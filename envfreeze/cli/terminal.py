@@ -47,8 +47,8 @@ def shown(text: str) -> str:
     """*text* as it is, unless a person reads it on a terminal."""
     import shutil
 
-    from envfreeze.cli import judged
-
     if not sys.stdout.isatty():
         return text
-    return judged.on_terminal(text, shutil.get_terminal_size().columns, os.environ)
+    from envfreeze.cli.coloured import on_terminal  # rich takes its time to be imported.
+
+    return on_terminal(text, shutil.get_terminal_size().columns, os.environ)

@@ -163,7 +163,7 @@ def judge(difference: Difference, own: Sequence[Rule] = ()) -> Judgement:
     :param own: the user's rules, which come before ours.
     """
     mine = tuple(map(_Matcher, own))
-    by_layer = {layer: _of_layer(mine, layer) for layer in LAYERS}
+    by_layer = {layer: _Table([*mine, *_our_matchers()], layer) for layer in LAYERS}
     found = [_judged(change, by_layer[change.layer]) for change in difference.changes]
     ranked = sorted(found, key=lambda one: (LEVELS.index(one[0].level), one[1]))
     judged = [one for one, _ in ranked]
@@ -175,9 +175,25 @@ _Ranked = list[tuple[int, "_Matcher"]]
 """Matchers with their place in the table."""
 
 
-def _of_layer(own: Sequence[_Matcher], layer: Layer) -> _Ranked:
-    rows = enumerate([*own, *_our_matchers()])
-    return [row for row in rows if layer in (row[1].rule.layers or LAYERS)]
+class _Table:
+    """The rules of a layer; those that name no such change are not even asked."""
+
+    def __init__(self, matchers: Sequence[_Matcher], layer: Layer) -> None:
+        self._open: _Ranked = []
+        self._named: dict[str, _Ranked] = {}
+        for row in enumerate(matchers):
+            if layer in (row[1].rule.layers or LAYERS):
+                if row[1].is_open:
+                    self._open.append(row)
+                for name in row[1].exact:
+                    self._named.setdefault(name, []).append(row)
+
+    def rows(self, name: str) -> _Ranked:
+        """Those that may fit a change of this name, in their order."""
+        named = self._named.get(name)
+        if not named:
+            return self._open
+        return sorted({*self._open, *named}, key=lambda row: row[0])
 
 
 @functools.cache
@@ -185,7 +201,7 @@ def _our_matchers() -> tuple[_Matcher, ...]:
     return tuple(map(_Matcher, ours()))
 
 
-def _judged(change: Change, matchers: _Ranked) -> tuple[Judged, int]:
+def _judged(change: Change, table: _Table) -> tuple[Judged, int]:
     """With the place of its rule, which is how much it explains."""
     if change.kind == "unknown":
         reason = "known on one side only, so that nothing can be said"
@@ -193,7 +209,7 @@ def _judged(change: Change, matchers: _Ranked) -> tuple[Judged, int]:
         return blank, _LAST + 1  # After what does differ.
     step = steps.step_of(change)
     name = _name(change)
-    for place, matcher in matchers:
+    for place, matcher in table.rows(name):
         if matcher.fits(change, name, step):
             rule = matcher.rule
             found = Judged(
@@ -224,8 +240,11 @@ class _Matcher:
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         names = [name.casefold() for name in rule.names]
-        self._exact = frozenset(name for name in names if not _MAGIC.search(name))
-        self._globs = _globs(name for name in names if name not in self._exact)
+        self.exact = frozenset(name for name in names if not _MAGIC.search(name))
+        """Names that it fits, as they are written."""
+        self._globs = _globs(name for name in names if name not in self.exact)
+        self.is_open = not names or self._globs is not None
+        """It may fit other names, too."""
         self._files = _globs(rule.files)
         self._values = re.compile(rule.values, re.IGNORECASE) if rule.values else None
         self._differs = re.compile(rule.differs, re.IGNORECASE) if rule.differs else None
@@ -234,7 +253,7 @@ class _Matcher:
 
     def fits(self, change: Change, name: str, step: Step | None) -> bool:
         rule = self.rule
-        if rule.names and name not in self._exact and not (self._globs and self._globs(name)):
+        if rule.names and name not in self.exact and not (self._globs and self._globs(name)):
             return False
         if rule.kinds and change.kind not in rule.kinds:
             return False

@@ -332,14 +332,14 @@ def _holder(repository, commit, remotes):
     for remote in remotes:
         if any(name.startswith("refs/remotes/%s/" % remote) for name in names):
             return remote
-    common = _common(repository.git_directory)
-    for path in (common + "/shallow", repository.git_directory + "/FETCH_HEAD"):
+    shared = common(repository.git_directory)
+    for path in (shared + "/shallow", repository.git_directory + "/FETCH_HEAD"):
         if any(line.split()[:1] == [commit.encode("ascii")] for line in _lines(path)):
             return remotes[0]
     return None
 
 
-def _common(git_directory):
+def common(git_directory):
     """The directory that the work trees of a repository share (gitrepository-layout(5))."""
     for line in _lines(git_directory + "/commondir"):
         return os.path.join(git_directory, os.fsdecode(line))

@@ -32,13 +32,26 @@ def observe(request, initial):
     below = _host(request, chosen, walks) if request.get("host") else None
     last = request.get("last") or {}
     if last:
-        now = unchanged.fingerprint(machine, entries, facts, walks, last["outside"])
+        now = _now(machine, (entries, facts, walks), last)
         if now is not None and now == last["fingerprint"]:
             return {"same": now}, below
     from . import whole  # Only now: most times nothing has changed.
 
     document = whole.document(machine, entries, chosen, (facts, walks))
     return document, below
+
+
+def _now(machine, seen, last):
+    """The fingerprint of what there is, if the answer can rest on the same things as the last."""
+    entries, facts, walks = seen
+    state, trees = None, last.get("trees")
+    if trees:
+        from . import git, treestate  # Most environments import from no source tree.
+
+        state = treestate.of(trees, git.program(os.environ), os.environ)
+        if state is None:
+            return None
+    return unchanged.fingerprint(machine, entries, facts, walks, (last["outside"], state))
 
 
 def _environ(request):

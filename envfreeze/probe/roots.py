@@ -21,6 +21,7 @@ from . import pointers, sitepath
 from .machine import is_utf8
 
 MARKERS = ("pyproject.toml", "setup.py", "setup.cfg")
+_TELLING = (*MARKERS, ".git", "pyvenv.cfg", "conda-meta")
 LEVELS = 3
 MOST = 2000  # Paths that are looked at; who names more means harm.
 LONGEST = 4096  # Linux's PATH_MAX, in bytes; nothing can lie at a longer path.
@@ -100,6 +101,7 @@ class Finder(object):
         home = machine.environ.get("HOME") or os.path.expanduser("~")
         self.homes = {home.rstrip("/"), os.path.realpath(home)}
         self.mentions = []
+        self.looked_at = set()  # Paths that the answer depends on, whether there or not.
         self.too_many = False
         self.roots = {}  # By real path.
 
@@ -147,6 +149,7 @@ class Finder(object):
                 self.machine.find("source-missing", place, detail, "uninstall it")
                 continue
             mention = Mention(place, os.path.normpath(path), "tree", dist["name"])
+            self.looked_at.add(path)
             if self._mention(mention) and not os.path.isdir(path):
                 self._missing(mention)
 
@@ -164,6 +167,8 @@ class Finder(object):
         listed = self.machine.environ.get("PYTHONPATH", "").split(os.pathsep)
         named = {os.path.abspath(path) for path in listed if path}
         for path, kind in entries:
+            if kind in ("pth", "pythonpath"):
+                self.looked_at.add(path)
             if kind not in ("pth", "pythonpath") or not os.path.exists(path):
                 continue  # What is not there is passed over by the interpreter, too.
             if os.path.isfile(path):
@@ -222,6 +227,7 @@ class Finder(object):
             if not _may_be_path(line):
                 continue
             path = os.path.abspath(os.path.join(site.path, line))
+            self.looked_at.add(path)
             if os.path.isdir(path):
                 spelt = line if os.path.isabs(line) else path
                 self._mention(Mention(place, spelt, "entry"))
@@ -233,6 +239,7 @@ class Finder(object):
         if not lines or not os.path.isabs(lines[0]) or not _may_be_path(lines[0]):
             return
         owner = name[: -len(".egg-link")]
+        self.looked_at.add(lines[0])
         if not os.path.isdir(lines[0]):
             mention = Mention(place, lines[0], "tree", owner)
             if self._mention(mention):
@@ -242,6 +249,7 @@ class Finder(object):
         project = os.path.normpath(os.path.join(lines[0], second))
         if not second or os.path.isabs(second) or not is_below(lines[0].rstrip("/"), project):
             project = lines[0]
+        self.looked_at.add(project)
         if project.count("/") >= lines[0].rstrip("/").count("/") - LEVELS:
             self._mention(Mention(place, project, "tree", owner))
         self._mention(Mention(place, lines[0], "entry", owner))
@@ -252,6 +260,7 @@ class Finder(object):
         except OSError:
             return
         full = os.path.normpath(os.path.join(os.path.dirname(place), target))
+        self.looked_at.add(full)
         if os.path.exists(full):
             self._mention(Mention(place, full, "link"))
 
@@ -269,7 +278,10 @@ class Finder(object):
                 continue
             # setuptools names a module by its path without the suffix.
             for found in (path, path + ".py"):
-                if not _may_be_path(path) or not os.path.exists(found):
+                if not _may_be_path(path):
+                    continue
+                self.looked_at.add(found)
+                if not os.path.exists(found):
                     continue
                 if self._is_wide(os.path.realpath(found)):
                     break  # Surely not what is imported.
@@ -329,6 +341,7 @@ class Finder(object):
         for level in range(LEVELS + 1):
             if self._is_wide(os.path.realpath(place)):
                 return None
+            self.looked_at.update(place + "/" + name for name in _TELLING)
             try:
                 names = set(os.listdir(place))
             except OSError:

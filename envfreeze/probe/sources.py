@@ -5,9 +5,12 @@ import json
 import os
 import time
 
-from . import changes, files, git, pointers, trees
+from . import changes, files, git, pointers, trees, treestate
 from .dists import MEMORY
 from .machine import is_utf8
+
+if False:  # For type checkers; the probe has no time to import it.
+    from typing import Any  # noqa: F401
 
 SECONDS = 120  # For what git has to say of all trees together.
 _BATCH = 500  # Files whose digests are remembered together.
@@ -21,6 +24,7 @@ class Trees(object):
         self.machine = machine
         self.finder = finder
         self.roots = []
+        self.state = None  # type: Any  # treestate.State, of the trees before they were read
         self._hasher = hasher
         self._kept = []
 
@@ -28,6 +32,7 @@ class Trees(object):
         """Find the trees, choose their files, and start to hash them."""
         self.roots = self.finder.find(entries, dists)
         program = git.program(os.environ)
+        self.state = treestate.of(self.real(), program, os.environ)
         if program is None:
             self._without_git()
         end = time.monotonic() + SECONDS
@@ -40,9 +45,21 @@ class Trees(object):
             tree.prefixes = self.finder.prefixes
             tree.look(program, end - time.monotonic())
             if not root.problem:
+                if self.state is not None and not self._saw(tree):
+                    self.state = None
                 kept = Kept(self.machine, tree)
                 kept.start(self._hasher)
                 self._kept.append(kept)
+
+    def real(self):
+        """The directories that are trees."""
+        return [root.real for root in self.roots if not root.problem]
+
+    def _saw(self, tree):
+        """Whether the state covers all that is kept of *tree*."""
+        root = tree.root.real
+        above = {path.rpartition("/")[0] for paths in (tree.regular, tree.links) for path in paths}
+        return all(self.state.covers(root + "/" + path if path else root) for path in above)
 
     def _without_git(self):
         repositories = [root.path for root in self.roots if git.find(root.real)]

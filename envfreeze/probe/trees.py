@@ -97,7 +97,7 @@ class Tree(object):
         """What git names, and what is ignored but needed."""
         named = sorted(self.facts.tracked) + self.facts.untracked
         environments = self._environments(named)
-        in_place = _is_environment(self.entries(""))
+        in_place = is_environment(self.entries(""))
         for path in named:
             if path.endswith("/") or any(path.startswith(head) for head in environments):
                 continue
@@ -182,9 +182,9 @@ class Tree(object):
         while pending and len(self.regular) + len(self.links) <= MAX_FILES:
             place = pending.pop()
             entries = self.entries(place)
-            if place and _is_environment(entries):
+            if place and is_environment(entries):
                 continue
-            in_place = not place and _is_environment(entries)
+            in_place = not place and is_environment(entries)
             for name, entry in sorted(entries.items(), reverse=True):
                 path = place + "/" + name if place else name
                 if name in SKIPPED or path in self.skipped or name.endswith(".pyc"):
@@ -310,7 +310,7 @@ class Ignored(object):
         while pending:
             directory, package = pending.pop()
             entries = self.tree.entries(directory)
-            if directory and _is_environment(entries):
+            if directory and is_environment(entries):
                 continue
             package = package or "__init__.py" in entries
             for name, entry in entries.items():
@@ -354,7 +354,7 @@ def _all(_path):
     return True
 
 
-def _is_environment(names):
+def is_environment(names):
     return not _ENVIRONMENT.isdisjoint(names)
 
 

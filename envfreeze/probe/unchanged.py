@@ -10,23 +10,28 @@ import os
 
 from . import files, sitepath
 
-VERSION = 6
+VERSION = 7
 # Read besides the site directories; see system.py.
 SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
 
 
-def fingerprint(machine, entries, facts, walks, outside):
+def fingerprint(machine, entries, facts, walks, beyond):
     """A digest over all that an answer depends on, or None where that cannot be told.
 
-    *walks*: ``{site directory: its Walk}``. *outside*: the files beyond them.
+    *walks*: ``{site directory: its Walk}``. *beyond*: the files beyond them, and the
+    :class:`treestate.State` of the source trees; None: there are none.
     """
-    if machine.rehash or any(_is_unwatched(path, kind) for path, kind in entries):
+    outside, state = beyond
+    if machine.rehash or any(_is_unwatched(path, kind, state) for path, kind in entries):
         return None
     environ = sorted((k, v) for k, v in machine.environ.items() if k.startswith("PYTHON"))
     digest = hashlib.sha256()
     known = [VERSION, entries, facts, environ, machine.allowed()]
     digest.update(json.dumps(known, sort_keys=True).encode("ascii"))
     stats, newest = [], 0
+    if state is not None:
+        digest.update(state.digest.digest())
+        newest = state.newest
     for path, _ in entries:
         if path in walks:
             walks[path].feed(digest)
@@ -47,6 +52,8 @@ def fingerprint(machine, entries, facts, walks, outside):
     return digest.hexdigest()
 
 
-def _is_unwatched(path, kind):
+def _is_unwatched(path, kind, state):
     """An entry that can hold distributions and is not walked whole."""
-    return kind not in sitepath.SITE_KINDS and kind != "stdlib" and os.path.exists(path)
+    if kind in sitepath.SITE_KINDS or kind == "stdlib" or not os.path.exists(path):
+        return False
+    return state is None or not state.covers(os.path.realpath(path))

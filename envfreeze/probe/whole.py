@@ -17,21 +17,26 @@ def document(machine, entries, chosen, seen):
     facts, walks = seen
     outside = []  # type: list
     sites, found, remember, rest = _sites(machine, entries, chosen, (facts, walks, outside))
-    trees, prefix = rest
-    fingerprint = None  # What lies in source trees is not part of it.
+    trees, documents, prefix = rest
+    fingerprint = None
     if trees is None:
-        fingerprint = unchanged.fingerprint(machine, entries, facts, walks, outside)
+        fingerprint = unchanged.fingerprint(machine, entries, facts, walks, (outside, None))
+    elif trees.state is not None and all(map(is_utf8, trees.finder.looked_at)):
+        outside.extend(sorted(trees.finder.looked_at))
+        state = trees.state if trees.roots else None
+        fingerprint = unchanged.fingerprint(machine, entries, facts, walks, (outside, state))
     document = {
         "schema": SCHEMA,
         "fingerprint": fingerprint,
         "outside": outside,
+        "trees": trees.real() if trees is not None else [],
         "interpreter": facts,
         "system": system.facts(machine),
         "sites": sites,
         "dists": found,
         "findings": machine.findings,
         "environment": machine.allowed(),
-        "sources": trees or [],
+        "sources": documents,
         "remember": remember,
     }
     if prefix is not None:
@@ -76,10 +81,10 @@ def _sites(machine, entries, chosen, seen):
     outside.extend(_inner_links(machine, facts, sites, outside))
     documents, about = _finished(trees, sites, found, remember), None
     if prefix is not None:
-        kept = [each["root"] for each in documents or []] + list(walks)
+        kept = [each["root"] for each in documents] + list(walks)
         about, more = prefix.finish(found, outside, kept)
         remember.update(more)
-    return sites, found, remember, (documents, about)
+    return sites, found, remember, (trees, documents, about)
 
 
 def _conda(machine, facts, hasher):
@@ -93,7 +98,7 @@ def _conda(machine, facts, hasher):
 
 
 def _trees(machine, known, seen):
-    """The source trees outside, their files being hashed; None where nothing points at any."""
+    """The source trees outside, their files being hashed; None where nothing may point at any."""
     facts, entries, hasher = known
     sites, found, probes = seen
     walked = [
@@ -117,7 +122,7 @@ def _trees(machine, known, seen):
     finder = roots.Finder(machine, facts, places)
     trees = sources.Trees(machine, hasher, finder)
     trees.look(entries, found)
-    return trees if trees.roots else None
+    return trees
 
 
 def _may_point(machine, probe):
@@ -134,7 +139,7 @@ def _may_point(machine, probe):
 
 def _finished(trees, sites, found, remember):
     if trees is None:
-        return None
+        return []
     documents, more = trees.finish()
     trees.neutralize(sites, found)
     remember.update(more)

@@ -9,6 +9,7 @@ still looks, so that a capture of an unchanged environment costs little more tha
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from envfreeze.store import Cache, Sidecar
 from envfreeze.targets.bundle import sources_digest
 
 _KIND = "frozen"
-_VERSION = 6
+_VERSION = 7
+_BELIEVED = 600
+"""Seconds for which "no index has its wheel" is believed: what indexes themselves allow a cache
+to keep their pages for (``Cache-Control: max-age=600``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,12 @@ class _Note(msgspec.Struct, kw_only=True):
     settings: str
     watched: dict[str, str]
     below: str
+    asked: int | None = None
+    """When indexes were asked in vain, in seconds since 1970; None: nothing is left to ask."""
+
+    @property
+    def fresh(self) -> bool:
+        return self.asked is None or 0 <= time.time() - self.asked < _BELIEVED
 
 
 def _key(fingerprint: str, terms: Terms) -> str:
@@ -58,8 +68,9 @@ def _key(fingerprint: str, terms: Terms) -> str:
 
 
 def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
-    """Keep *frozen*, unless another try could come out better: an index that was down, or a
-    distribution that was packed because no wheel of it was found."""
+    """Keep *frozen*, unless the next try could come out better: an index was down, something is
+    neither proved nor packed. What was packed because no wheel of it was found is looked for
+    anew after :data:`_BELIEVED` seconds."""
     lock = frozen.lock
     tried = any(p.facts.evidence.startswith(("rebuilt", "brought")) for p in lock.packages)
     conda = lock.machine.conda
@@ -67,8 +78,8 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
         p.proof != "proved" and (p.url or "").startswith("http")
         for p in (conda.packages if conda else [])
     )
-    open_question = not terms.offline and (tried or lock.machine.unproved)
-    if fingerprint is None or frozen.problems or open_question:
+    unproved = not terms.offline and lock.machine.unproved
+    if fingerprint is None or frozen.problems or unproved:
         return
     facts = lock.machine.interpreter.facts
     note = _Note(
@@ -78,6 +89,7 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
         settings=terms.settings(facts),
         watched=frozen.watched,
         below=frozen.below,
+        asked=int(time.time()) if tried and not terms.offline else None,
     )
     terms.cache.write_note(_KIND, _key(fingerprint, terms), msgspec.json.encode(note))
 
@@ -90,7 +102,7 @@ def recall(fingerprint: str, terms: Terms) -> Frozen | None:
     try:
         note = msgspec.json.decode(data, type=_Note)
         facts = note.lock.machine.interpreter.facts
-        holds = still(note.watched) and note.settings == terms.settings(facts)
+        holds = note.fresh and still(note.watched) and note.settings == terms.settings(facts)
     except (msgspec.MsgspecError, EnvfreezeError, OSError):
         return None
     packed = (artifact for artifact in artifacts(note.lock) if artifact.path is not None)

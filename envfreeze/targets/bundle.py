@@ -141,6 +141,7 @@ LATER = (
     ".sources",
     ".system",
     ".trees",
+    ".treestate",
     ".urls",
     ".whole",
 )
@@ -270,6 +271,8 @@ class Last(msgspec.Struct, frozen=True):
 
     fingerprint: str
     outside: list[str]
+    trees: list[str] = []
+    """The source trees that it rests on."""
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +282,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     same: str | None = None
     fingerprint: str | None = None
     outside: list[str] = msgspec.field(default_factory=list)
+    trees: list[str] = msgspec.field(default_factory=list)
     remember: dict[str, dict[str, str | None]] = msgspec.field(default_factory=dict)
 
 
@@ -319,8 +323,8 @@ class Observation:
         """What to tell the next probe, where this answer can be recognised again."""
         if self.fingerprint is None:
             return None
-        outside = msgspec.json.decode(self.document, type=_Head).outside
-        return Last(self.fingerprint, outside)
+        head = msgspec.json.decode(self.document, type=_Head)
+        return Last(self.fingerprint, head.outside, head.trees)
 
     @property
     def below_digest(self) -> str:

@@ -267,7 +267,7 @@ def _last(cache: Cache, python: str) -> dict[str, object] | None:
         return None
     if last is None or not cache.has_note("answers", last.fingerprint):
         return None
-    return {"fingerprint": last.fingerprint, "outside": last.outside}
+    return msgspec.to_builtins(last)  # type: ignore[no-any-return]
 
 
 class _Ahead:

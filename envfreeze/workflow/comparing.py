@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from envfreeze.diff.deep import FileDifference
     from envfreeze.diff.summary import Summary
     from envfreeze.targets import local
+    from envfreeze.targets.bundle import Observation
     from envfreeze.workflow.deepening import Holder
 
 _MOST = 64 * 1024 * 1024
@@ -68,7 +69,7 @@ def verified(
     """The same, with the verdict on each layer; only in these *layers*."""
     from envfreeze.targets import local
 
-    lock = _ours(lock_path)
+    lock = _ours(lock_path, context)
     if target is not None and is_inside(target):
         return _only(_verify_inside(lock, lock_path, target, context), layers)
     found = local.find(target, context.environ)
@@ -83,13 +84,13 @@ def _only(found: Verified, layers: tuple[comparing.Layer, ...]) -> Verified:
     return replace(found, difference=difference, verdicts=verdicts)
 
 
-def _ours(path: Path) -> Lock:
+def _ours(path: Path, context: Context) -> Lock:
     """The lock at *path*.
 
     :raises LockError: it is none; a document of another tool is called what it is.
     """
     try:
-        return load(path)
+        return load(path, context.cache)
     except LockError as error:
         paper = _paper(path, str(path))
         if paper is None:
@@ -118,8 +119,7 @@ def verify_local(
         )
     title = target.python if target.described == "PATH" else target.described
     before = _lock_side(lock, str(lock_path), context)
-    snapshot = local.seen(target, observation)
-    after = _live_side(snapshot, title)
+    after = _observed_side(target, observation, title, context)
     difference = _compare(before, after, layers)
     return Verified(
         lock=lock,
@@ -159,6 +159,37 @@ def _lock_side(lock: Lock, title: str, context: Context) -> _Side:
     return _Side(
         view=view.of_lock(lock, title), files=lambda tree: trees.recall(tree, context.cache)
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """Of a live side, what most comparisons do with."""
+
+    view: view.View
+    count: int
+
+
+def _observed_side(
+    target: local.LocalTarget, observation: Observation, title: str, context: Context
+) -> _Side:
+    """A look at *target*; where it is the same as the last one, sorted as it was then."""
+    from envfreeze.targets import local
+
+    if observation.fingerprint is None or target.running is not None:
+        return _live_side(local.seen(target, observation), title)
+    from envfreeze.workflow.remembered import remembered
+
+    def make() -> _Known:
+        side = _live_side(observation.snapshot, title)
+        return _Known(view=side.view, count=side.count)
+
+    key = f"{observation.fingerprint} {observation.below_digest}"
+    known = remembered("views", key, _Known, make, context.cache)
+
+    def files(tree: str) -> Mapping[str, str] | None:
+        return _live_side(observation.snapshot, title).files(tree)
+
+    return _Side(view=replace(known.view, title=title), files=files, count=known.count)
 
 
 def _live_side(snapshot: Snapshot, title: str) -> _Side:
@@ -309,7 +340,9 @@ def _out_of_reach(text: str) -> UsageError:
 
 def diff_locks(before: Path, after: Path, context: Context) -> comparing.Difference:
     """Compare two files that must be locks, whatever they are called."""
-    one, two = (_lock_side(load(path), str(path), context) for path in (before, after))
+    one, two = (
+        _lock_side(load(path, context.cache), str(path), context) for path in (before, after)
+    )
     return _compare(one, two)
 
 
@@ -340,10 +373,10 @@ def _side(text: str, context: Context) -> _Side | _Paper:
         data, path = revisions.read(text)
         title = text.removeprefix(revisions.PREFIX)
         # What a lock packs is called by its digest: the store of today may have it still.
-        return _kept_side(loaded(data, title), path, title, context)
+        return _kept_side(loaded(data, title, context.cache), path, title, context)
     path = Path(text)
     if _is_document(path):
-        return _paper(path, text) or _kept_side(load(path), path, text, context)
+        return _paper(path, text) or _kept_side(load(path, context.cache), path, text, context)
     if not path.exists() and path.suffix in foreign.SUFFIXES:
         raise LockError(f"{text}: no such file")
     return _observed(_found(text, context), text, context)

@@ -37,9 +37,10 @@ class Context:
     progress: Progress = field(default_factory=Progress)
 
 
-def load(path: Path | str) -> Lock:
+def load(path: Path | str, cache: Cache | None = None) -> Lock:
     """Read a lock file.
 
+    :param cache: where a large one is remembered as it was read and checked; None: nowhere.
     :raises LockError: it is not there, cannot be read, or is not a lock.
     """
     path = Path(path)
@@ -51,15 +52,24 @@ def load(path: Path | str) -> Lock:
         ) from error
     except OSError as error:
         raise LockError(f"{path} cannot be read: {error.strerror}") from error
-    return loaded(data, str(path))
+    return loaded(data, str(path), cache)
 
 
-def loaded(data: bytes, source: str) -> Lock:
+def loaded(data: bytes, source: str, cache: Cache | None = None) -> Lock:
     """The lock that *data* is.
 
     :param source: what it is called in an error.
+    :param cache: see :func:`load`.
     :raises LockError: it is not a lock.
     """
+    if cache is None:
+        return _read(data, source)
+    from envfreeze.workflow import remembered
+
+    return remembered.lock(data, lambda: _read(data, source), cache)
+
+
+def _read(data: bytes, source: str) -> Lock:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -54,10 +54,12 @@ class Measured:
 
 
 def run_once(command: Command, measured: Measured | None) -> None:
+    # A start without compiled modules is no tool's own time.
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     done = subprocess.run(
         command.argv,
-        env={**os.environ, **command.env},
+        env={**inherited, **command.env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,

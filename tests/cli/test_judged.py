@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from envfreeze.cli.judged import Asked, format_of, on_terminal
+from envfreeze.cli.judged import Asked, format_of
 from envfreeze.diff.compare import LAYERS, Change, Difference
 from envfreeze.diff.judge import Judgement, judge
-from envfreeze.diff.report import as_text
 from envfreeze.errors import UsageError
 from envfreeze.workflow import judged, write_text
 from envfreeze.workflow.judging import read
@@ -105,13 +104,3 @@ def test_a_project_without_rules_has_none(text: str, tmp_path: Path) -> None:
 def test_a_report_is_written_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "report.md", "é\n")
     assert (tmp_path / "report.md").read_bytes() == "é\n".encode()
-
-
-def test_on_a_terminal_levels_have_colours_and_the_verdict_its_width() -> None:
-    text = as_text(of(HARMLESS, MAY, BELOW))
-    shown = on_terminal(text, 40, {"TERM": "xterm"})
-    assert "\x1b[31m  changes results:\x1b[0m\n" in shown
-    assert max(map(len, shown.split("\na -> b")[0].split("\n")[:3])) <= 40
-    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        assert "\x1b" not in on_terminal(text, 40, plain)
-        assert on_terminal(text, 40, plain).split() == text.split()

@@ -815,10 +815,13 @@ def test_digests_are_remembered(env: Environment, project: Path, tmp_path: Path)
     time.sleep(2.2)
     cache = Cache(tmp_path / "cache")
     first = env.observe(cache)
-    assert first.fingerprint is None and first.remember
+    assert first.fingerprint is not None and first.remember
     second = env.observe(cache)
     assert second.remember == {}, "nothing was hashed again"
     assert second.snapshot == first.snapshot
+    (project / "new").write_text("")
+    assert env.observe(cache).remember == {}, "nor where the rest is looked at anew"
+    (project / "new").unlink()
     (project / "a").write_text("c")
     third = env.observe(cache).snapshot
     assert third.sources[0].repository is not None

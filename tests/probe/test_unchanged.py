@@ -114,13 +114,42 @@ def test_a_damaged_answer_is_asked_for_again(
     assert answers == [True, False]
 
 
-def test_another_entry_on_the_path_is_no_shortcut(
+def test_a_file_on_the_path_is_no_shortcut(
     settled: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache")
-    (tmp_path / "more").mkdir()
-    _observe(settled, cache, PYTHONPATH=str(tmp_path / "more"))
+    (tmp_path / "more.zip").write_bytes(b"PK\5\6" + bytes(18))
+    _observe(settled, cache, PYTHONPATH=str(tmp_path / "more.zip"))
     answers = _asked(cache, monkeypatch)
-    seen = _observe(settled, cache, PYTHONPATH=str(tmp_path / "more"))
+    seen = _observe(settled, cache, PYTHONPATH=str(tmp_path / "more.zip"))
     assert answers == [False]
     assert seen.fingerprint is None
+
+
+def test_source_trees_are_watched(
+    settled: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Directories that the environment imports from, and ones that do not exist yet."""
+    cache = Cache(tmp_path / "cache")
+    tree, later = tmp_path / "more", tmp_path / "later"
+    (tree / "pkg").mkdir(parents=True)
+    (tree / "pkg" / "__init__.py").write_text("1")
+    pointer = settled.site / "later.pth"
+    pointer.write_text(f"{later}\n")
+    variable = str(tree)
+    time.sleep(SETTLES)
+    try:
+        first = _observe(settled, cache, PYTHONPATH=variable)
+        assert first.fingerprint is not None
+        assert [source.root for source in first.snapshot.sources] == [str(tree)]
+        answers = _asked(cache, monkeypatch)
+        assert _observe(settled, cache, PYTHONPATH=variable).snapshot == first.snapshot
+        (tree / "pkg" / "new.py").write_text("2")
+        changed = _observe(settled, cache, PYTHONPATH=variable).snapshot
+        assert [file.path for file in changed.sources[0].files] == ["pkg/__init__.py", "pkg/new.py"]
+        (tree / "pkg" / "new.py").unlink()
+        later.mkdir()
+        assert len(_observe(settled, cache, PYTHONPATH=variable).snapshot.sources) == 2
+        assert answers == [True, False, False]
+    finally:
+        pointer.unlink()

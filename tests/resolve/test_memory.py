@@ -118,8 +118,20 @@ def test_what_may_come_out_better_is_tried_again(
 ) -> None:
     remember(None, frozen, terms)
     remember(FINGERPRINT, replace(frozen, problems=["an index did not answer"]), terms)
+    assert recall(FINGERPRINT, terms) is None
+
+
+@pytest.mark.parametrize("later", [600, -1])
+def test_that_no_index_has_a_wheel_is_believed_for_ten_minutes(
+    frozen: Frozen, terms: Terms, cache: Cache, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
     packed = replace(frozen, lock=_lock(cache, "rebuilt from the installed files: no index"))
+    now = [1_800_000_000.0]
+    monkeypatch.setattr("envfreeze.resolve.memory.time.time", lambda: now[0])
     remember(FINGERPRINT, packed, terms)
+    now[0] += 599
+    assert recall(FINGERPRINT, terms) == packed
+    now[0] += later - 599  # Or somebody set the clock back.
     assert recall(FINGERPRINT, terms) is None
     offline = replace(terms, offline=True)
     remember(FINGERPRINT, packed, offline)

@@ -199,7 +199,7 @@ def test_what_the_probe_writes_is_what_a_snapshot_is() -> None:
         question.argv(str(newest())), env=plain_environ(), capture_output=True, check=True
     )
     document = json.loads(done.stdout.split(question.marker.encode())[3])
-    for memory in ("remember", "fingerprint", "outside"):
+    for memory in ("remember", "fingerprint", "outside", "trees"):
         document.pop(memory)
     snapshot = question.answer(done.stdout, "here").snapshot
     again = msgspec.to_builtins(snapshot)
