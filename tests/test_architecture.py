@@ -44,7 +44,7 @@ ONLY = {
     },
     "rich": {"cli/coloured.py", "cli/progress.py"},
     "jinja2": {"render/dockerfile.py", "diff/html.py"},
-    "rattler": {"build/conda.py"},
+    "rattler": {"build/conda.py", "diff/foreign/condaspec.py"},
     "yaml": {"diff/foreign/yamls.py"},
     "zstandard": {"resolve/condapack.py"},
 }

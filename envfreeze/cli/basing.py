@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from envfreeze.errors import UsageError
+
 if TYPE_CHECKING:
     from envfreeze.workflow import Context, ImageOptions
 
@@ -19,6 +21,11 @@ def with_base(lock: Path, options: ImageOptions, context: Context, quiet: bool) 
     from envfreeze.cli import summary
 
     if options.base is not None:
+        if options.registry is not None:
+            raise UsageError(
+                "--registry tells where a base image is chosen from, and --base names one already",
+                hint="Give one of them; with --base, the registry is part of the name.",
+            )
         return options
     chosen = workflow.choose_base(lock, options, context)
     if not quiet:

@@ -16,6 +16,7 @@ from envfreeze.model.snapshot import Interpreter
 from envfreeze.model.words import plural, size
 
 if TYPE_CHECKING:
+    from envfreeze.diff.judge import Judgement
     from envfreeze.workflow import Archived, Base, Built, Captured, Pulled, Pushed
 
 _ORDER = (
@@ -389,15 +390,16 @@ def archived_text(archived: Archived) -> str:
     return "".join(f"{_line(row)}\n" for row in rows)
 
 
-def built_text(built: Built, next_step: str) -> str:
-    from envfreeze.diff import judge, report
+def built_text(built: Built, next_step: str, judgement: Judgement) -> str:
+    """:param judgement: of what it differs in, if it does."""
+    from envfreeze.diff import report
 
     if built.difference.equal:
         equal = f"verified: {_what(built)} equal to the lock"
         head = f"  {_line(built.place)}  {equal}\n{_table(built)}{_path(built)}"
         return f"{head}  next: {_line(next_step)}\n"
     head = f"  {_line(built.place)}  NOT verified\n{_table(built)}"
-    return head + report.as_text(judge.judge(built.difference))
+    return head + report.as_text(judgement)
 
 
 def _table(built: Built) -> str:

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from envfreeze.diff.view import Item, View
 
-Kind = Literal["added", "removed", "changed", "content", "proof", "unknown"]
+Kind = Literal["added", "removed", "changed", "content", "proof", "installer", "unknown"]
 """``content``: same version, other bytes; ``proof``: same bytes, proved another way;
+``installer``: same bytes, placed by another program; of as many packages as that is true of;
 ``unknown``: one side does not know, which is not a difference."""
 
 Layer = Literal[
@@ -49,9 +50,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def counts(self) -> bool:
-        """Whether the environments differ by it: another proof of the same bytes does not, nor
-        does another machine below."""
-        return self.kind not in {"proof", "unknown"} and self.layer not in BELOW
+        """Whether the environments differ by it: another proof or installer of the same bytes does
+        not, nor does another machine below."""
+        return self.kind not in {"proof", "installer", "unknown"} and self.layer not in BELOW
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +141,7 @@ def _items(layer: Layer, before: View, after: View) -> Iterator[Change]:
     open_here, open_there = before.open.get(layer, {}), after.open.get(layer, {})
     unsure = {*open_here, *open_there}
     unnamed = []
+    placed: dict[tuple[str, str], list[str]] = {}
     for name in sorted({*mine, *theirs, *unsure}):
         one, two = mine.get(name), theirs.get(name)
         if name in unsure:
@@ -153,10 +155,53 @@ def _items(layer: Layer, before: View, after: View) -> Iterator[Change]:
         else:
             blank = Change(layer=layer, kind="unknown", name=name)
             change = _item(blank, one, two, trees=before.trees and after.trees)
+            moved = _installers(one, two)
             if change is not None:
-                yield change
+                yield _told_with(change, moved) if change.counts else change
+            if moved and _same_bytes(one, two) and not (change and change.counts):
+                placed.setdefault(moved, []).append(name)
+    yield from _placed_otherwise(layer, placed)
     if unnamed:
         yield Change(layer=layer, kind="unknown", name=_OTHERS, note=_unnamed(unnamed))
+
+
+def _installers(one: Item, two: Item) -> tuple[str, str] | None:
+    """What installed either, where that is known and not the same."""
+    if one.installer is None or two.installer is None or one.installer == two.installer:
+        return None
+    return one.installer, two.installer
+
+
+def _same_bytes(one: Item, two: Item) -> bool:
+    return one.tree is not None and one.tree == two.tree
+
+
+def _told_with(change: Change, moved: tuple[str, str] | None) -> Change:
+    """*change*, whose note tells of another installer, too."""
+    if moved is None:
+        return change
+    said = f"installed by {moved[0]}, then by {moved[1]}"
+    return replace(change, note="; ".join(filter(None, (change.note, said))))
+
+
+def _placed_otherwise(
+    layer: Layer, placed: Mapping[tuple[str, str], list[str]]
+) -> Iterator[Change]:
+    """One line for all packages that one program had installed, and then another."""
+    for (one, two), names in sorted(placed.items(), key=lambda row: (sorted(row[0]), row[1])):
+        what = names[0] if len(names) == 1 else f"{len(names)} packages"
+        yield Change(
+            layer=layer,
+            kind="installer",
+            name=f"installer of {what}",
+            before=one,
+            after=two,
+            note=None if len(names) == 1 else _listed(names),
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _there(layer: Layer, name: str, one: Item | None, two: Item | None) -> Change:
@@ -185,7 +230,7 @@ def _unsure(
 
 
 def _unnamed(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    shown = _listed(names)
     one = len(names) == 1
     return (
         f"{len(names)} package{'' if one else 's'} that a side does not list and may have: {shown}"
@@ -198,7 +243,8 @@ def _item(blank: Change, one: Item, two: Item, *, trees: bool = True) -> Change 
     :param trees: whether both sides know files of distributions at all.
     """
     if one.version != two.version:
-        return replace(blank, kind="changed", before=one.version, after=two.version)
+        note = "not a version that is asked for" if one.asked or two.asked else None
+        return replace(blank, kind="changed", before=one.version, after=two.version, note=note)
     if _from_another(one, two) or _from_another(two, one):
         blank = replace(blank, note="placed from a file that the other side does not list")
         return replace(blank, kind="content", before=one.version, after=two.version)

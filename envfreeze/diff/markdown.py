@@ -79,7 +79,7 @@ def _left_out(count: int) -> str:
 def _row(one: Judged) -> str:
     change = one.change
     before, after = (code(side) if side else "" for side in (change.before, change.after))
-    if change.kind in {"content", "proof", "unknown"}:  # Both versions do not tell what differs.
+    if change.kind not in {"added", "removed", "changed"}:  # Versions do not tell what differs.
         after = f"{after} {KIND_WORDS[change.kind]}".strip()
     why = prose(one.reason) + (f" {prose(change.note)}" if change.note else "")
     layer = LAYER_WORDS[change.layer]

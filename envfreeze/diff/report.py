@@ -109,6 +109,7 @@ _MARKS = {
     "changed": "~",
     "content": "~",
     "proof": "=",
+    "installer": "=",
     "unknown": "?",
 }
 
@@ -121,7 +122,7 @@ def _what(change: Change) -> str:
         return before
     if change.kind == "unknown":
         return "not compared" if change.note else "known on one side only: not compared"
-    if change.kind == "proof":
+    if change.kind in {"proof", "installer"}:
         return f"same bytes, {before} -> {after}"
     if change.kind == "content" and change.layer == "sources":
         return f"other files, {before} -> {after}" + (":" if change.files else "")

@@ -39,6 +39,10 @@ class Item:
     """sha256 of every file that it may be placed from, where its side lists them."""
     project: bool = False
     """Installed from a directory: somebody's own project, which its lock need not name."""
+    installer: str | None = None
+    """What INSTALLER says: ``pip``, ``uv``; None: nothing."""
+    asked: bool = False
+    """Its version is what a document asks for, and not met by what the other side has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +213,14 @@ def _locked(package: Package) -> Item:
         artifact=None if package.facts.proof == "base" else package.artifact.sha256,
         origin=_origin(package),
         project=_from_directory(package.facts.direct_url),
+        installer=_installer(package.facts.installer),
     )
+
+
+def _installer(text: str | None) -> str | None:
+    """The first word of an INSTALLER file (PEP 376: "one line"), which is anybody's text."""
+    words = (text or "").split(maxsplit=1)
+    return words[0][:40] if words else None
 
 
 def _from_directory(direct_url: str | None) -> bool:
@@ -224,6 +235,7 @@ def _live(item: Seen) -> Item:
         tree=item.tree,
         changed=tuple(sorted({*item.edited, *item.missing})),
         project=_from_directory(item.dist.direct_url),
+        installer=_installer(item.dist.installer),
     )
 
 

@@ -24,5 +24,6 @@ KIND_WORDS: dict[Kind, str] = {
     "changed": "changed",
     "content": "other content",
     "proof": "same bytes, proved another way",
+    "installer": "same bytes, installed by another program",
     "unknown": "known on one side only",
 }

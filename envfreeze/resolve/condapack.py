@@ -18,11 +18,12 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from envfreeze.errors import ArtifactError, MissingExtraError
 from envfreeze.model.snapshot import CondaRecord, LooseFile
 from envfreeze.probe import conda, condafiles
+from envfreeze.resolve import tars, zips
 from envfreeze.resolve.interpreter import EPOCH
 from envfreeze.resolve.pack import pack_key, packed_once
 from envfreeze.resolve.rootfs import Root
@@ -32,6 +33,8 @@ LOOSE = ("envfreeze-prefix-files", "1", "0")
 """Name, version and build of what holds the files that no package owns."""
 _LEFT_OUT = frozenset({"missing", "pip", "another", "unreadable"})
 _LEVEL = 6
+_WINDOW = 128 << 20
+"""Bytes of memory: what zstd's own level 22 takes."""
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -102,6 +105,63 @@ def pack_loose(place: Place, files: list[LooseFile], platform: str, cache: Cache
         return _pack(index, (_of_loose(place, file) for file in files), cache)
 
     return packed_once(cache, pack_key("conda-loose", place.prefix, rows), make)
+
+
+def installed(place: Place, record: CondaRecord) -> list[Any]:
+    """The files of *record* in its prefix that its package has, too: no scripts that were made
+    of entry points, no bytecode.
+
+    :raises ArtifactError: the record cannot be read.
+    """
+    odd = dict(record.odd)
+    return [
+        path
+        for path in _paths(place, record)
+        if _counts(path)
+        and odd.get(path.path) not in _LEFT_OUT
+        and not (path.kind or "").endswith("entry_point")
+    ]
+
+
+def bare(place: Place, path: Any) -> bytes:
+    """One of :func:`installed` as its package has it: the prefix undone.
+
+    :raises ArtifactError: it cannot be read.
+    """
+    return _of_record(place, path).data
+
+
+def members(
+    path: Path, part: Literal["info", "pkg"]
+) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """What one part of a ``.conda`` file holds, forwards.
+
+    :raises ArtifactError: it is none, or damaged.
+    :raises MissingExtraError: nothing here unpacks it.
+    """
+    zstandard = _zstandard("unpacking")
+    with zips.open_zip(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".tar.zst")]
+        name = next((name for name in names if name.startswith(f"{part}-")), None)
+        if name is None:
+            raise ArtifactError(f"{path.name} has no part {part}")
+        unpack = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+        try:
+            with archive.open(name) as packed, unpack.stream_reader(packed) as plain:
+                yield from tars.members(plain)
+        except (zstandard.ZstdError, *zips.DAMAGE) as error:
+            raise ArtifactError(f"{path.name} is damaged: {error}") from error
+
+
+def _zstandard(what: str) -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} conda packages needs zstandard, which is not installed",
+            hint="pip install 'envfreeze[conda]'",
+        ) from error
+    return zstandard
 
 
 def _index(record: CondaRecord, platform: str) -> dict[str, Any]:
@@ -273,13 +333,7 @@ def _info(
 
 
 def _compress(members: Iterable[tuple[tarfile.TarInfo, bytes]], out: IO[bytes]) -> None:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise MissingExtraError(
-            "packing conda packages needs zstandard, which is not installed",
-            hint="pip install 'envfreeze[conda]'",
-        ) from error
+    zstandard = _zstandard("packing")
     with (
         zstandard.ZstdCompressor(level=_LEVEL).stream_writer(out, closefd=False) as packed,
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,

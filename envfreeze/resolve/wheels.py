@@ -314,19 +314,22 @@ def _public(candidate: Candidate) -> Candidate:
 def _proof(candidate: Candidate, count: int, executable: frozenset[str]) -> WheelProof:
     if candidate.sha256 is None or candidate.size is None:
         raise ArtifactError(f"{candidate.filename} has neither hash nor size")
-    place = urlsplit(candidate.url).hostname if candidate.index is None else None
-    if place is None and candidate.index is not None:
-        place = urlsplit(candidate.index).hostname or local_place(candidate.index)
     files = f"{count} file{'s' if count != 1 else ''}"
-    origin = "installed from" if candidate.index is None else "at"
     return WheelProof(
         candidate=_public(candidate),
         sha256=candidate.sha256,
         size=candidate.size,
         executable=executable,
-        evidence=f"{files} equal the RECORD of {candidate.filename} {origin} {place}",
+        evidence=f"{files} equal the RECORD of {candidate.filename} {_whence(candidate)}",
         direct=candidate.index is None,
     )
+
+
+def _whence(candidate: Candidate) -> str:
+    """Where the wheel was found, without a path of this machine."""
+    if candidate.index is None:
+        return f"installed from {urlsplit(candidate.url).hostname or 'a local file'}"
+    return f"at {urlsplit(candidate.index).hostname or local_place(candidate.index)}"
 
 
 def local_place(location: str) -> str:

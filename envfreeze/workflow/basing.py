@@ -89,6 +89,12 @@ def base_of(lock: Lock, options: ImageOptions, context: Context) -> Base:
     from envfreeze.resolve import baseimage, registry
 
     if lock.machine.base is not None:
+        if options.registry is not None:
+            raise UsageError(
+                f"--registry has nothing to choose: the environment was captured on"
+                f" {lock.machine.base.pinned}",
+                hint="To take the same image from a mirror: --base MIRROR/NAME@sha256:DIGEST",
+            )
         return _own(lock.machine.base)
     choice = _choice(lock)
     platform = baseimage.platform(lock.machine.interpreter.facts)

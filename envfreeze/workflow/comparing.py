@@ -120,7 +120,7 @@ def verify_local(
     title = target.python if target.described == "PATH" else target.described
     before = _lock_side(lock, str(lock_path), context)
     after = _observed_side(target, observation, title, context)
-    difference = _compare(before, after, layers)
+    difference = _held(before, after, layers)
     return Verified(
         lock=lock,
         lock_path=lock_path,
@@ -220,6 +220,16 @@ def _compare(
         else change
         for change in difference.changes
     ]
+    return msgspec.structs.replace(difference, changes=changes)
+
+
+def _held(
+    lock: _Side, target: _Side, layers: tuple[comparing.Layer, ...] = comparing.LAYERS
+) -> comparing.Difference:
+    """How *target* differs from the lock that it is held against: whoever placed the bytes that
+    the lock asks for, they are those."""
+    difference = _compare(lock, target, layers)
+    changes = [change for change in difference.changes if change.kind != "installer"]
     return msgspec.structs.replace(difference, changes=changes)
 
 
@@ -471,7 +481,7 @@ def verify_image(
         looked = insiding.look(lock, engine, image, ours=ours)
     before = _lock_side(lock, str(lock_path), context)
     after = _live_side(snapshot, f"image:{image}")
-    difference = _compare(before, after)
+    difference = _held(before, after)
     difference = verdict.with_changes(difference, looked.changes)
     counts = msgspec.structs.replace(looked.counts, files=after.count)
     return Verified(
@@ -518,7 +528,7 @@ def _verify_inside(lock: Lock, lock_path: Path, target: str, context: Context) -
         snapshot = found.snapshot
     before = _lock_side(lock, str(lock_path), context)
     after = _live_side(snapshot, target)
-    difference = _compare(before, after)
+    difference = _held(before, after)
     return Verified(
         lock=lock,
         lock_path=lock_path,

@@ -1,8 +1,9 @@
 """``envfreeze diff --files``: the bytes behind a difference, from what is at hand.
 
-A live environment of this machine is read from its disk, a lock from the store beside it and from
-the cache. Nothing is fetched: what is not here is said to be not here. Equal digests are never
-opened.
+A live environment of this machine is read from its disk (what no distribution owns by
+:mod:`envfreeze.workflow.standing`), a lock from the store beside it and from the cache
+(:mod:`envfreeze.workflow.unpacking`). Nothing is fetched: what is not here is said to be not here.
+Equal digests are never opened.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from __future__ import annotations
 import base64
 import csv
 import functools
-import gzip
 import hashlib
 import io
 import os
-import tarfile
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import Literal
+
+from msgspec.structs import replace
 
 from envfreeze.build.patches import Patches
 from envfreeze.diff import below
@@ -32,37 +33,28 @@ from envfreeze.model.identity import INSTALLER_FILES, is_bytecode, owned_rows
 from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package
 from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, survey
-from envfreeze.resolve import elf, pack, patches, sources, tars, trees, zips
+from envfreeze.resolve import elf, pack, patches, sources, trees, zips
+from envfreeze.resolve.dpkg import Dpkg
+from envfreeze.resolve.rootfs import Root
 from envfreeze.resolve.zipremote import BadZip
 from envfreeze.store import Cache, open_artifact
+from envfreeze.workflow import standing, unpacking
+from envfreeze.workflow.unpacking import LIMIT, Entry, Listing, NotHereError, Unpacked, kept, link
 
-LIMIT = 64 << 20
-"""Bytes of one file; of a larger one only size and digest are told."""
-KEPT = 64 << 20
-"""Bytes of one archive that are kept in memory while its files are compared."""
 FILES = 2_000
 """Files of one change."""
 
-_LAYERS = {"packages", "shadowed", "files", "sources", "conda"}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file that a side has: its word, and how to read it."""
-
-    word: str
-    read: Callable[[], Content]
-
-
-Listing = Mapping[str, Entry]
-
-
-class NotHereError(Exception):
-    """What a side has of a change cannot be listed; ``str()`` says why."""
-
-
-class _CondaPackageError(Exception):
-    """The change is one of a conda package, whose files are not compared."""
+_LAYERS = {"interpreter", "packages", "shadowed", "files", "sources", "conda", "system"}
+_OF_CONDA = "a conda package brings it: its files are among that package's"
+_ELSEWHERE = {
+    "packed": "the lock does not keep it",
+    "unpacked": "it was captured with --no-pack: no bytes of it are here",
+    "system": "the system's packages bring it: its files are among theirs",
+    "base": "the base image has it, and no bytes of it are here",
+    "conda": _OF_CONDA,
+}
+_OWN = "Python"
+"""What the interpreter's files are told under, whatever it is that differs in it."""
 
 
 class Holder(ABC):
@@ -80,6 +72,10 @@ class Holder(ABC):
             return self._source(change.name)
         if change.layer == "conda":
             return self._conda(change.name)
+        if change.layer == "interpreter":
+            return self._interpreter()
+        if change.layer == "system":
+            return self._system(change.name)
         return self._package(change)
 
     @abstractmethod
@@ -92,28 +88,39 @@ class Holder(ABC):
     def _conda(self, name: str) -> Listing: ...
 
     @abstractmethod
+    def _interpreter(self) -> Listing: ...
+
+    @abstractmethod
+    def _system(self, name: str) -> Listing: ...
+
+    @abstractmethod
     def _package(self, change: Change) -> Listing: ...
 
 
 def deepen(difference: Difference, before: Holder, after: Holder) -> list[FileDifference]:
     """Each file in which what both sides have differs, and each unowned one that only one has."""
-    found: list[FileDifference] = []
-    passed_over = 0
-    for change in difference.changes:
-        if change.layer in _LAYERS and _is_deep(change):
-            try:
-                found += _files(change, before.listing(change), after.listing(change))
-            except NotHereError as error:
-                found.append(_unknown(change, str(error)))
-            except _CondaPackageError:
-                passed_over += 1
-    if passed_over:
-        what = "package is" if passed_over == 1 else "packages are"
-        said = f"the files of {passed_over} conda {what} not compared one by one"
-        found.append(
-            FileDifference(layer="conda", name="packages", path="", kind="unread", problem=said)
-        )
-    return found
+    changes = _asked(difference.changes)
+    return [found for change in changes for found in _in_change(change, before, after)]
+
+
+def _in_change(change: Change, before: Holder, after: Holder) -> list[FileDifference]:
+    try:
+        return list(_files(change, before.listing(change), after.listing(change)))
+    except NotHereError as error:
+        return [_unknown(change, str(error))]
+
+
+def _asked(changes: list[Change]) -> Iterator[Change]:
+    """The changes that have files; of the interpreter's several facts one."""
+    own = False
+    for change in changes:
+        if change.layer not in _LAYERS or not _is_deep(change):
+            continue
+        if change.layer != "interpreter":
+            yield change
+        elif not own:
+            own = True
+            yield replace(change, name=_OWN)
 
 
 def _is_deep(change: Change) -> bool:
@@ -174,19 +181,16 @@ def _checked(word: str, data: bytes, where: str) -> Content:
     return Content(word=word, problem=f"{where} is no longer what was looked at")
 
 
-def _link(target: str) -> Entry:
-    word = f"-> {target}"
-    return Entry(word, lambda: Content(word=word))
-
-
 # --- a live environment --------------------------------------------------------------------
 
 
 class Live(Holder):
     """An environment of this machine, read from its disk."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, root: Root | None = None) -> None:
+        """:param root: where interpreter, conda and system packages are read."""
         self._snapshot = snapshot
+        self._root = root or Root()
         self._survey: Survey = survey(snapshot)
         self._sources = sources.roots(snapshot)
 
@@ -225,7 +229,7 @@ class Live(Holder):
 
     def _loose(self, site: Site, entry: LooseFile) -> Entry | None:
         if entry.link is not None:
-            return _link(entry.link)
+            return link(entry.link)
         if entry.sha256 is None:
             return None
         place = pack.layout(site, self._snapshot.interpreter, self._sources)
@@ -241,7 +245,7 @@ class Live(Holder):
         found = {}
         for file in source.files:
             if file.link is not None:
-                found[file.path] = _link(file.link)
+                found[file.path] = link(file.link)
             elif file.sha256 is not None:
                 read = _plain_reader(f"{source.root}/{file.path}", file.sha256, source.root)
                 found[file.path] = Entry(file.sha256, read)
@@ -254,9 +258,22 @@ class Live(Holder):
                 prefix = self._snapshot.interpreter.prefix
                 read = _plain_reader(f"{prefix}/{name}", entry.sha256, prefix)
                 return {name: Entry(entry.sha256, read)}
-        if conda is not None and name in conda.packages:
-            raise _CondaPackageError
-        return {}
+        record = conda.packages.get(name) if conda else None
+        if conda is None or record is None:
+            return {}
+        return standing.of_conda(record, conda.prefix, self._root)
+
+    def _interpreter(self) -> Listing:
+        if self._snapshot.conda is not None:
+            raise NotHereError(f"on one side {_OF_CONDA}")
+        return standing.of_interpreter(self._snapshot.interpreter, self._root)
+
+    def _system(self, name: str) -> Listing:
+        return standing.of_system(self._dpkg, name)
+
+    @functools.cached_property
+    def _dpkg(self) -> Dpkg | None:
+        return Dpkg.read(self._root)
 
 
 def _row_reader(row: Row, dist: Dist, place: pack.Layout) -> Callable[[], Content]:
@@ -324,7 +341,7 @@ class Locked(Holder):
     lock: Lock
     path: Path
     cache: Cache
-    _tars: dict[str, _Tar] = field(default_factory=dict)
+    _tars: dict[str, Unpacked] = field(default_factory=dict)
 
     def _package(self, change: Change) -> Listing:
         package = self._packages(change.layer).get(change.name)
@@ -348,7 +365,7 @@ class Locked(Holder):
             word = described.partition(" ")[0]
             if SHA256.fullmatch(word):  # Of a script that the installer made, only the mode.
                 key = _key(*_split(path), package.facts.info)
-                found[key] = Entry(word, _kept(Content(word=word, problem=str(error))))
+                found[key] = Entry(word, kept(Content(word=word, problem=str(error))))
         return found
 
     def _packages(self, layer: str) -> Mapping[str, Package]:
@@ -393,7 +410,7 @@ class Locked(Holder):
 
     def _loose(self, site: LooseSite, entry: LooseEntry) -> Entry:
         if entry.link is not None:
-            return _link(entry.link)
+            return link(entry.link)
         word = entry.sha256 or ""
         return Entry(word, lambda: self._member(site.archive, entry.path, word))
 
@@ -405,9 +422,9 @@ class Locked(Holder):
         except NotHereError as error:
             return Content(word=word, problem=str(error))
 
-    def _tar(self, archive: Artifact) -> _Tar:
+    def _tar(self, archive: Artifact) -> Unpacked:
         if archive.sha256 not in self._tars:
-            self._tars[archive.sha256] = _Tar(self._file(archive))
+            self._tars[archive.sha256] = unpacking.archive(self._file(archive))
         return self._tars[archive.sha256]
 
     def _source(self, key: str) -> Listing:
@@ -425,9 +442,25 @@ class Locked(Holder):
             if loose is not None and entry.path == name and entry.sha256 is not None:
                 archive, word = loose.archive, entry.sha256
                 return {name: Entry(word, functools.partial(self._member, archive, name, word))}
-        if conda is not None and any(package.name == name for package in conda.packages):
-            raise _CondaPackageError
-        return {}
+        package = next((p for p in (conda.packages if conda else ()) if p.name == name), None)
+        if package is None:
+            return {}
+        if package.artifact is None:
+            raise NotHereError(f"{name} is not kept by the lock: no bytes of it are here")
+        return unpacking.conda(self._file(package.artifact)).listing()
+
+    def _interpreter(self) -> Listing:
+        layer = self.lock.machine.interpreter
+        if layer.archive is None:
+            raise NotHereError(f"on one side {_ELSEWHERE[layer.origin]}")
+        return unpacking.interpreter(self._file(layer.archive), layer.facts.stdlib).listing()
+
+    def _system(self, name: str) -> Listing:
+        system = self.lock.machine.system
+        package = next((p for p in system.packages if f"{p.name}:{p.arch}" == name), None)
+        if package is None:
+            raise NotHereError(f"{name} is not kept by the lock: the base image has it")
+        return unpacking.deb(self._file(package.artifact)).listing()
 
 
 # --- a wheel and its patch -----------------------------------------------------------------
@@ -533,64 +566,9 @@ def _lay(package: Package, edits: Patches, found: dict[str, Entry]) -> None:
             continue
         data = stream.read(LIMIT)
         word = hashlib.sha256(data).hexdigest()
-        found[key] = Entry(word, _kept(Content(word=word, data=data, size=len(data))))
+        found[key] = Entry(word, kept(Content(word=word, data=data, size=len(data))))
 
 
 def _split(path: str) -> tuple[str, str]:
     scheme, _, rest = path.partition("/")
     return scheme, rest
-
-
-def _kept(content: Content) -> Callable[[], Content]:
-    return lambda: content
-
-
-# --- a tar of unowned files, or of a source tree ---------------------------------------------
-
-
-class _Tar:
-    """An archive of the lock, read once from its start to its end."""
-
-    def __init__(self, path: Path) -> None:
-        self._words: dict[str, str] = {}
-        self._kept: dict[str, Content] = {}
-        left = KEPT
-        try:
-            with gzip.open(path) as plain:
-                for member, content in tars.members(cast("IO[bytes]", plain)):
-                    left -= self._add(member, content, left)
-        except (OSError, *tars.DAMAGE) as error:
-            raise NotHereError(f"{path.name} cannot be read: {error}") from error
-
-    def _add(self, member: tarfile.TarInfo, content: IO[bytes] | None, left: int) -> int:
-        """Take one member; how many bytes of it are kept."""
-        if member.issym():
-            self._words[member.name] = f"-> {member.linkname}"
-            return 0
-        if content is None:
-            return 0
-        digest, kept, fits = hashlib.sha256(), [], member.size <= left
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-            if fits:
-                kept.append(chunk)
-        word = digest.hexdigest()
-        self._words[member.name] = word
-        problem = None if fits else f"{member.size} bytes: too much of the archive to keep"
-        data = b"".join(kept) if fits else None
-        found = Content(word=word, data=data, size=member.size, problem=problem)
-        self._kept[member.name] = found
-        return member.size if fits else 0
-
-    def read(self, path: str, word: str) -> Content:
-        found = self._kept.get(path)
-        if found is None or found.word != word:
-            return Content(word=word, problem="the archive of the lock does not hold it")
-        return found
-
-    def listing(self) -> Listing:
-        found = {}
-        for path, word in self._words.items():
-            kept = self._kept.get(path) or Content(word=word)
-            found[path] = Entry(word, _kept(kept))
-        return found

@@ -12,6 +12,7 @@ import pytest
 
 from envfreeze.cli import summary
 from envfreeze.diff.compare import Change, Difference
+from envfreeze.diff.judge import judge, parse
 from envfreeze.model.conda import CondaFiles
 from envfreeze.model.lock import (
     Artifact,
@@ -192,12 +193,17 @@ def test_what_of_the_packed_was_built_here(kinds: list[Any], said: str) -> None:
 def test_what_was_built() -> None:
     equal = Difference(before="env.lock", after="/v", changes=[])
     text = summary.built_text(
-        Built(place="re\nbuilt", packages=1, files=0, difference=equal), "x/python"
+        Built(place="re\nbuilt", packages=1, files=0, difference=equal),
+        "x/python",
+        judge(equal),
     )
     assert text == "  re\\nbuilt  verified: 1 package equal to the lock\n  next: x/python\n"
     change = Change(layer="packages", kind="removed", name="demo", before="1.0")
     differs = Difference(before="env.lock", after="/v", changes=[change])
-    text = summary.built_text(Built(place="v", packages=2, files=0, difference=differs), "")
+    built = Built(place="v", packages=2, files=0, difference=differs)
+    own = {"id": "mine", "names": ["demo"], "level": "changes", "reason": "r", "source": "s"}
+    text = summary.built_text(built, "", judge(differs, parse([own])))
+    assert "\nChanges results: demo 1.0 only on the left (r).\n" in text
     assert text.splitlines()[::2][:2] == ["  v  NOT verified", "1 difference: env.lock -> /v"]
 
 

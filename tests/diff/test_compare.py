@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from envfreeze.diff import view
 from envfreeze.diff.compare import LAYERS, Change, Layer, compare
@@ -38,7 +38,15 @@ def item(name: str, version: str = "1", tree: str | None = "t", **changes: Any) 
 
 items = st.dictionaries(
     WORDS,
-    st.builds(Item, name=WORDS, version=WORDS, tree=MAYBE, proof=MAYBE, changed=st.just(())),
+    st.builds(
+        Item,
+        name=WORDS,
+        version=WORDS,
+        tree=MAYBE,
+        proof=MAYBE,
+        changed=st.just(()),
+        installer=st.sampled_from([None, "pip", "uv"]),
+    ),
     max_size=4,
 )
 views = st.builds(
@@ -71,7 +79,7 @@ def msgspec_replace(found: Item, name: str) -> Item:
 
 def turned(change: Change) -> Change:
     kind: Any = {"added": "removed", "removed": "added"}.get(change.kind, change.kind)
-    return msgspec.structs.replace(change, kind=kind, before=change.after, after=change.before)
+    return replace(change, kind=kind, before=change.after, after=change.before, note=None)
 
 
 @given(views)
@@ -85,17 +93,17 @@ def test_nothing_differs_from_itself(one: View) -> None:
 def test_turned_round_it_is_inverted(one: View, two: View) -> None:
     there, back = compare(one, two), compare(two, one)
     assert there.equal == back.equal
-    assert [c for c in back.changes if c.kind != "unknown"] == [
+    assert [replace(c, note=None) for c in back.changes if c.kind != "unknown"] == [
         turned(c) for c in there.changes if c.kind != "unknown"
     ]
     assert [(c.layer, c.name) for c in back.changes] == [(c.layer, c.name) for c in there.changes]
 
 
 @given(views, views)
-def test_unknown_and_proof_never_count(one: View, two: View) -> None:
+def test_unknown_proof_and_installer_never_count(one: View, two: View) -> None:
     difference = compare(one, two)
     for change in difference.changes:
-        assert change.counts == (change.kind not in {"unknown", "proof"})
+        assert change.counts == (change.kind not in {"unknown", "proof", "installer"})
     assert difference.equal == (not [c for c in difference.changes if c.counts])
 
 
@@ -125,6 +133,8 @@ def test_what_neither_side_knows_is_not_mentioned(one: View, two: View) -> None:
     for change in compare(one, two).changes:
         if change.layer not in {"packages", "conda", "shadowed"} or change.name in said:
             continue
+        if change.kind == "installer":
+            continue  # Of several at once.
         known = [getattr(side, change.layer) for side in (one, two)]
         known += [side.open.get(change.layer, {}) for side in (one, two)]
         assert any(change.name in names for names in known)
@@ -178,6 +188,45 @@ def test_packages() -> None:
         "proof": ("proof", "proved", "packed", []),
         "unknown": ("unknown", "1", None, []),
     }
+
+
+def test_another_installer_of_the_same_bytes_is_told_once_and_is_no_difference() -> None:
+    names = [f"p{place}" for place in range(10)]
+    one = of(packages={name: item(name, installer="pip") for name in names})
+    two = of(packages={name: item(name, installer="uv") for name in names})
+    difference = compare(one, two)
+    [change] = difference.changes
+    assert (change.kind, change.name) == ("installer", "installer of 10 packages")
+    assert (change.before, change.after) == ("pip", "uv")
+    assert change.note == "p0, p1, p2, p3, p4, p5, p6, p7, ..."
+    assert difference.equal
+
+
+def test_the_installer_of_one_package_and_of_another() -> None:
+    def side(first: str, second: str) -> View:
+        there = {"a": item("a", installer=first), "b": item("b", installer=second)}
+        return of(packages=there)
+
+    changes = compare(side("pip", "uv"), side("uv", "pip")).changes
+    assert [(c.name, c.before, c.after, c.note) for c in changes] == [
+        ("installer of a", "pip", "uv", None),
+        ("installer of b", "uv", "pip", None),
+    ]
+
+
+def test_what_differs_anyway_tells_of_another_installer() -> None:
+    one = of(packages={"a": item("a", "1", installer="pip")})
+    two = of(packages={"a": item("a", "2", installer="uv")})
+    [change] = compare(one, two).changes
+    assert (change.kind, change.note) == ("changed", "installed by pip, then by uv")
+
+
+def test_no_installer_is_told_where_one_is_not_known_or_the_bytes_are_not() -> None:
+    pip, uv = item("a", installer="pip"), item("a", installer="uv")
+    assert compare(of(packages={"a": pip}), of(packages={"a": item("a")})).changes == []
+    dark = (item("a", tree=None, installer=installer) for installer in ("pip", "uv"))
+    assert compare(*(of(packages={"a": one}) for one in dark)).changes == []
+    assert compare(of(packages={"a": uv}), of(packages={"a": uv})).changes == []
 
 
 def test_a_list_that_is_not_whole() -> None:
@@ -374,5 +423,5 @@ def test_nothing_is_said_that_neither_side_knows(one: View, two: View) -> None:
         named["sources"] = {*side.sources}
         known |= {(layer, name) for layer, names in named.items() for name in names}
     for change in compare(one, two).changes:
-        if change.kind != "unknown":  # Which tell of a whole layer, too.
+        if change.kind not in {"unknown", "installer"}:  # Which tell of several at once, too.
             assert (change.layer, change.name) in known

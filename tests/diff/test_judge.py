@@ -35,7 +35,16 @@ PAIRS = [
     ("packages", "scipy", "1.13.1", "1.14.0", M, "numeric-libraries"),
     ("packages", "pandas", "1.5.3", "2.0.0", A, "pandas-major"),
     ("packages", "pandas", "2.1.4", "2.2.0", M, "numeric-libraries"),
-    ("packages", "xgboost", "1.7.6", "2.0.0", M, "numeric-libraries"),
+    ("packages", "xgboost", "1.7.6", "2.0.0", A, "xgboost-2-hist"),
+    ("packages", "xgboost", "2.0.0", "2.0.3", M, "numeric-libraries"),
+    ("packages", "keras", "2.15.0", "3.0.0", A, "keras-3"),
+    ("packages", "keras", "3.0.0", "3.0.5", M, "numeric-libraries"),
+    ("packages", "librosa", "0.9.2", "0.10.0", A, "librosa-0.10-resampling"),
+    ("packages", "librosa", "0.10.1", "0.10.2", M, "image-and-sound"),
+    ("packages", "pillow", "6.2.2", "7.0.0", A, "pillow-7-resize"),
+    ("packages", "astropy", "3.2.3", "4.0", A, "astropy-4-constants"),
+    ("packages", "astropy", "6.0.0", "6.1.0", M, "numeric-libraries"),
+    ("packages", "xarray", "2024.1.0", "2024.2.0", M, "numeric-libraries"),
     ("packages", "transformers", "4.46.3", "4.47.0", M, "numeric-libraries"),
     ("packages", "opencv-python-headless", "4.10.0.84", "4.11.0.86", M, "image-and-sound"),
     ("packages", "pillow", "10.4.0", "11.0.0", M, "image-and-sound"),
@@ -52,6 +61,13 @@ PAIRS = [
     ("packages", "sphinx-rtd-theme", "2.0.0", "3.0.0", H, "documentation-tools"),
     ("packages", "pytest-xdist", "3.5.0", "3.6.1", H, "checkers"),
     ("packages", "tqdm", "4.66.5", "4.67.0", H, "screens"),
+    ("packages", "ipython", "8.26.0", "8.27.0", H, "notebook-parts"),
+    ("packages", "traitlets", "5.14.2", "5.14.3", H, "notebook-parts"),
+    ("packages", "jedi", "0.19.0", "0.19.1", H, "editors"),
+    ("packages", "pyinstrument", "4.6.2", "4.7.2", H, "profilers"),
+    ("packages", "loguru", "0.7.1", "0.7.2", H, "logs"),
+    ("packages", "hypothesis", "6.111.0", "6.112.0", H, "checkers"),
+    ("packages", "jupyter-book", "0.15.1", "1.0.0", H, "documentation-tools"),
     ("packages", "certifi", "2024.8.30", "2025.1.31", H, "certificates"),
     ("packages", "pytz", "2024.1", "2025.2", M, "time-zones"),
     ("packages", "left-pad-of-somebody", "1.0", "2.0", U, ""),
@@ -186,6 +202,17 @@ def test_a_real_pair_is_judged_as_its_sources_say(
             Change(layer="packages", kind="proof", name="numpy", before="proved", after="packed"),
             H,
             "proof",
+        ),
+        (
+            Change(
+                layer="packages",
+                kind="installer",
+                name="installer of 12 packages",
+                before="pip",
+                after="uv",
+            ),
+            H,
+            "installer",
         ),
         (
             Change(
@@ -340,7 +367,9 @@ words = st.none() | st.text(max_size=12) | st.sampled_from(["1.0", "2.0.1", "1:2
 changes = st.builds(
     Change,
     layer=st.sampled_from(LAYERS),
-    kind=st.sampled_from(["added", "removed", "changed", "content", "proof", "unknown"]),
+    kind=st.sampled_from(
+        ["added", "removed", "changed", "content", "proof", "installer", "unknown"]
+    ),
     name=st.text(max_size=12)
     | st.sampled_from(["numpy", "libc6:amd64", "variables.OMP_NUM_THREADS"]),
     before=words,

@@ -22,7 +22,9 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "diff"
 changes = st.builds(
     Change,
     layer=st.sampled_from(LAYERS),
-    kind=st.sampled_from(["added", "removed", "changed", "content", "proof", "unknown"]),
+    kind=st.sampled_from(
+        ["added", "removed", "changed", "content", "proof", "installer", "unknown"]
+    ),
     name=strategies.words,
     before=st.none() | strategies.words,
     after=st.none() | strategies.words,
@@ -100,6 +102,14 @@ SMALL = {
         ),
         Change(layer="packages", kind="content", name="opaque", before="1.0", after="1.0"),
         Change(layer="packages", kind="proof", name="moved", before="proved", after="packed"),
+        Change(
+            layer="packages",
+            kind="installer",
+            name="installer of 2 packages",
+            before="pip",
+            after="uv",
+            note="a, b",
+        ),
         Change(layer="packages", kind="unknown", name="unread", before="1.0"),
         Change(layer="files", kind="added", name="x.pth", after="0123456789ab", files=["x.pth"]),
         Change(

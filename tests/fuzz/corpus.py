@@ -6,6 +6,7 @@ wheels come from the fake index, the rest from our own writers, so the corpus ca
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -14,7 +15,9 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from envfreeze.model.lock import Artifact, Edit, LooseEntry, LooseSite, Package, dumps
 from envfreeze.resolve import debfile, patches
@@ -45,14 +48,19 @@ def metadata(filename: str) -> list[bytes]:
     return sorted(found, key=len)[:12]
 
 
-@functools.cache
-def _files() -> Path:
-    """Wheels of every kind of content, and an sdist, in a directory that an index can serve."""
-    import atexit
-    import shutil
+@contextlib.contextmanager
+def _files() -> Iterator[Path]:
+    """Wheels of every kind of content, and an sdist, in a directory that an index can serve.
 
-    directory = Path(tempfile.mkdtemp(prefix="envfreeze-corpus-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    Gone when the block ends: a worker of pytest-xdist does not live to its ``atexit``.
+    """
+    with tempfile.TemporaryDirectory(prefix="envfreeze-corpus-") as place:
+        directory = Path(place)
+        _fill(directory)
+        yield directory
+
+
+def _fill(directory: Path) -> None:
     make_wheel(
         directory,
         "demo",
@@ -67,17 +75,17 @@ def _files() -> Path:
     make_wheel(directory, "demo", "2.0", {"demo.py": ""}, tags=("cp311-cp311-manylinux_2_17",))
     with tarfile.open(directory / "demo-1.0.tar.gz", "w:gz"):
         pass
-    return directory
 
 
 @functools.cache
 def wheels() -> list[bytes]:
-    return [path.read_bytes() for path in sorted(_files().glob("*.whl"))]
+    with _files() as directory:
+        return [path.read_bytes() for path in sorted(directory.glob("*.whl"))]
 
 
 @functools.cache
 def pages(html: bool) -> list[bytes]:
-    with FakeIndex(_files()) as index:
+    with _files() as directory, FakeIndex(directory) as index:
         found = []
         for relative in (True, False):
             index.faults.html, index.faults.relative = html, relative
@@ -96,15 +104,19 @@ def pages(html: bool) -> list[bytes]:
 @functools.cache
 def lock_texts() -> list[bytes]:
     """Locks with everything in them that a lock can have."""
-    wheel = sorted(_files().glob("*.whl"))[0]
     edit = Edit(path="site/demo/__init__.py", kind="text", before="0" * 64, after="1" * 64)
     patch = Artifact(path="env.lock.d/p/x.zip", size=3, hashes={"sha256": "2" * 64})
-    proved = envs.package_of(
-        wheel, edits=[edit], patch=patch, wrapper_copies={"pip": ["pip3"]}, direct_url='{"url":""}'
-    )
-    packed = Package(
-        name="odd", version="1", archive=patch, tool=envs.package_of(wheel, proof="packed").tool
-    )
+    facts: dict[str, Any] = {
+        "edits": [edit],
+        "patch": patch,
+        "wrapper_copies": {"pip": ["pip3"]},
+        "direct_url": '{"url":""}',
+    }
+    with _files() as directory:
+        wheel = sorted(directory.glob("*.whl"))[0]
+        proved = envs.package_of(wheel, **facts)
+        tool = envs.package_of(wheel, proof="packed").tool
+    packed = Package(name="odd", version="1", archive=patch, tool=tool)
     loose = LooseSite(
         site="/home/u/env/lib/python3.11/site-packages",
         archive=patch,
@@ -125,9 +137,9 @@ def lock_texts() -> list[bytes]:
 @functools.cache
 def answers() -> list[bytes]:
     """What the probe of this very interpreter says about a venv, without its longest lists."""
-    with tempfile.TemporaryDirectory(prefix="envfreeze-corpus-") as directory:
-        into = envs.make_venv(Path(directory) / "v")
-        envs.install(sorted(_files().glob("*.whl"))[0], into)
+    with _files() as directory:
+        into = envs.make_venv(directory / "v")
+        envs.install(sorted(directory.glob("*.whl"))[0], into)
         (into / envs.SITE / "loose.pth").write_text("import os\n../x\n")
         target = local.LocalTarget(python=str(into / "bin/python"), described="", own=False)
         document = local.observe(target, environ={"PATH": "/usr/bin:/bin"}, cache=None).document

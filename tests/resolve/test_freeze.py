@@ -36,7 +36,7 @@ from tests.support import envs
 from tests.support.fakeindex import FakeIndex, make_wheel
 from tests.support.sdists import make_sdist
 
-TOKEN = "hunter2"
+TOKEN = "hunter2-of-no-directory"
 SETTINGS = {"index_url", "find_links", "cache_dir"}
 LAYERS = ("interpreter", "packages", "files")
 

@@ -196,6 +196,14 @@ def test_a_wheel_installed_from_a_url(directory, server, cache, tmp_path, known)
     assert "geheim" not in repr(proof)
 
 
+def test_a_wheel_installed_from_a_file_of_this_machine(directory, cache):
+    wheel = full(directory)
+    direct = json.dumps({"url": wheel.as_uri(), "archive_info": {}})
+    proof = proved(prove(install(wheel, direct_url=direct), index_at(None), cache))
+    assert proof.evidence.endswith(f"{wheel.name} installed from a local file")
+    assert str(directory) not in proof.evidence
+
+
 def test_a_url_that_is_gone_leaves_the_index(directory, server, index, cache):
     wheel = full(directory)
     direct = json.dumps({"url": f"{server.base}/gone/{wheel.name}", "archive_info": {}})

@@ -127,6 +127,19 @@ def test_the_command_says_why(tmp_path: Path, environ: Mapping[str, str]) -> Non
     assert "base:" not in quiet.stderr
 
 
+def test_a_registry_to_choose_from_and_a_base_that_is_chosen(
+    tmp_path: Path, environ: Mapping[str, str]
+) -> None:
+    base = "mirror.example/base:12@sha256:" + "b" * 64
+    given = ("--base", base, "--registry", "mirror.example")
+    for command in (("build", "--to", "docker"), ("export", "--format", "dockerfile")):
+        done = envfreeze(command[0], written(tmp_path), *command[1:], *given)
+        assert "--base names one already" in ok(done, 2).stderr
+    path = written(tmp_path, base=BaseImage(reference=base, image_id="sha256:" + "1" * 64))
+    done = envfreeze("build", path, "--to", "docker", "--registry", "mirror.example")
+    assert f"captured on {base}" in ok(done, 2).stderr.replace("\n", " ")
+
+
 def test_a_venv_has_no_base(tmp_path: Path, environ: Mapping[str, str]) -> None:
     done = envfreeze("build", written(tmp_path), "--into", "x", "--registry", "mirror.example")
     assert "--registry is not for --to venv" in ok(done, 2).stderr

@@ -244,10 +244,11 @@ def _verdict(built: "Built", json: bool, quiet: bool, next_step: str) -> None:
     from envfreeze import workflow
     from envfreeze.cli import judged, summary
 
+    judgement = workflow.judged(built.difference)
     if json:
-        typer.echo(judged.as_json(workflow.judged(built.difference)), nl=False)
+        typer.echo(judged.as_json(judgement), nl=False)
     elif not quiet or not built.difference.equal:
-        typer.echo(summary.built_text(built, next_step), nl=False)
+        typer.echo(summary.built_text(built, next_step, judgement), nl=False)
     if built.pushed is not None and not quiet:
         typer.echo(summary.pushed_text(built.pushed), nl=False, err=json)
     raise typer.Exit(Exit.OK if built.difference.equal else Exit.NO)

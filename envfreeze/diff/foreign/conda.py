@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from envfreeze.diff.foreign import pip, yamls
-from envfreeze.diff.foreign.document import Document, Entry, Table, shaped, wrong
+from envfreeze.diff.foreign.document import ANY, Document, Entry, Table, shaped, wrong
 from envfreeze.diff.foreign.place import Place
 from envfreeze.errors import LockError
 from envfreeze.model.identity import normalize
@@ -25,7 +25,6 @@ _SUFFIX = re.compile(r"\.(conda|tar\.bz2)$")
 _SPEC = re.compile(r"(?:[^\s:]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)", re.DOTALL)
 _EXACT = re.compile(r"={1,2}\s*(?P<version>[^\s=,|<>!*\[]+)(?:\s*=\s*(?P<build>[^\s=,|<>!*\[]+))?")
 _SPACED = re.compile(r"(?P<version>\d[^\s=,|<>!*\[]*)(?:\s+(?P<build>[^\s=,|<>!*\[]+))?")
-_ANY = "any version"
 
 
 def _package(url: str) -> tuple[str, str, str] | None:
@@ -116,7 +115,7 @@ def _spec(spec: str) -> Entry | None:
     name, rest = found["name"].lower(), found["rest"].strip()
     exact = _EXACT.fullmatch(rest) or _SPACED.fullmatch(rest)
     if exact is None:
-        return Entry(layer="conda", name=name, wanted=rest or _ANY)
+        return Entry(layer="conda", name=name, wanted=rest or ANY)
     version, build = exact["version"], exact["build"]
     fuzzy = build is None and rest.startswith("=") and not rest.startswith("==")
     return Entry(
@@ -284,5 +283,5 @@ def _of_pixi(one: _Named, doubt: str, source: str) -> Entry:
     if name is None:
         raise wrong(source, PIXI, "a package of conda's without a name")
     if version is None:
-        return Entry(layer="conda", name=name.lower(), wanted=_ANY, doubt=doubt)
+        return Entry(layer="conda", name=name.lower(), wanted=ANY, doubt=doubt)
     return _conda(name, version, build or "", one.url, doubt)

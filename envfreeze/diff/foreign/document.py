@@ -20,6 +20,10 @@ SEEDS = frozenset({"pip", "setuptools", "wheel"})
 """What an installer puts into each new environment; locks of projects leave it out."""
 
 
+ANY = "any version"
+"""What is wanted of a package that a document names without a version."""
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """A table of a foreign document: what is not read of it may be anything."""
 

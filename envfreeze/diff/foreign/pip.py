@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from envfreeze.diff.foreign.document import (
+    ANY,
     Document,
     Entry,
     Table,
@@ -125,7 +126,7 @@ def _requirement(line: str, place: Place | None) -> Entry | str | None:
         layer="packages",
         name=normalize(found.name),
         version=exact[1] if exact else "",
-        wanted=None if wanted.startswith("===") else wanted or "any version",
+        wanted=None if wanted.startswith("===") else wanted or ANY,
         doubt=doubt,
         listed=frozenset(listed),
     )

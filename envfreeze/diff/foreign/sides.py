@@ -1,7 +1,7 @@
 """A document as a side of a comparison, seen from the other side. Pure.
 
 Seen from it, because the documents leave things open: 1.0 is the 1.0.0 that is installed, 2.1.0 may
-be 2.1.0+cu121, and >=1.20 says nothing of 1.26 and something of 1.19.
+be 2.1.0+cu121, and >=1.20 is met by 1.26 and not by 1.19.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from envfreeze.diff.foreign.document import SEEDS, Document, Entry
+from envfreeze.diff.foreign import condaspec
+from envfreeze.diff.foreign.document import ANY, SEEDS, Document, Entry
 from envfreeze.diff.view import Item, Reach, View
 
 _LAYERS = ("interpreter", "packages", "shadowed", "files", "sources", "conda", "prefix", "system")
@@ -89,15 +90,32 @@ def _against(entries: list[Entry], there: Item | None) -> _Seen:
     for entry in entries:
         if _same(entry, there.version):
             return _Seen(item=_item(entry, there.version))
-    if any(_may_be(entry, there.version) for entry in entries):
-        return _Seen(open=_words(entries))
-    return _Seen(item=_item(entries[0], _text(entries)))
+    found = [(entry, _meets(entry, there.version)) for entry in entries]
+    for entry, met in found:
+        if met is True:
+            return _Seen(item=_item(entry, there.version))
+    reasons = [met for _, met in found if isinstance(met, str)]
+    if reasons:
+        said = [_words(entries), *dict.fromkeys(filter(None, reasons))]
+        return _Seen(open=", and ".join(said[:2]))
+    asked = any(map(_is_range, entries))
+    return _Seen(item=_item(entries[0], _text(entries), asked=asked))
 
 
-def _item(entry: Entry, version: str) -> Item:
+def _item(entry: Entry, version: str, *, asked: bool = False) -> Item:
     return Item(
-        name=entry.name, version=version, tree=None, listed=entry.listed, origin=entry.origin
+        name=entry.name,
+        version=version,
+        tree=None,
+        listed=entry.listed,
+        origin=entry.origin,
+        asked=asked,
     )
+
+
+def _is_range(entry: Entry) -> bool:
+    """Whether it asks for more versions than one; ``=1.26`` of conda's does."""
+    return entry.wanted is not None and (entry.layer == "conda" or not entry.version)
 
 
 def _pinned(entry: Entry) -> bool:
@@ -106,8 +124,12 @@ def _pinned(entry: Entry) -> bool:
 
 def _text(entries: Iterable[Entry]) -> str:
     """The versions that it may have."""
-    texts = list(dict.fromkeys(entry.version or entry.wanted or "any" for entry in entries))
+    texts = list(dict.fromkeys(map(_version, entries)))
     return " or ".join(texts[:_MOST]) + (" or ..." if len(texts) > _MOST else "")
+
+
+def _version(entry: Entry) -> str:
+    return str(entry.wanted) if _is_range(entry) else entry.version or entry.wanted or "any"
 
 
 def _words(entries: list[Entry]) -> str:
@@ -124,7 +146,9 @@ def _same(entry: Entry, version: str) -> bool:
     if entry.layer == "conda":
         mine, _, build = entry.version.partition(" ")
         theirs, _, other = version.partition(" ")
-        return mine == theirs and (build == other or not build or not other)
+        if mine == theirs:
+            return build == other or not build or not other
+        return condaspec.holds(entry.name, entry.version, theirs, other) is True
     if entry.version == version:
         return True
     one, two = _parsed(entry.version), _parsed(version)
@@ -140,26 +164,38 @@ def _parsed(text: str) -> object:
         return None
 
 
-def _may_be(entry: Entry, version: str) -> bool:
-    """Whether the entry leaves open that it is *version*."""
+def _meets(entry: Entry, version: str) -> bool | str:
+    """Whether *version* is one that the entry asks for; where nobody can tell, a reason, or ``""``.
+
+    A pin is met by nothing but what it names: ``2.1.0+cu121`` meets ``==2.1.0``, and which build
+    was meant is not told.
+    """
     if entry.wanted is None:
         return False
+    if entry.wanted == ANY:
+        return True
     if entry.layer == "conda":
-        theirs = version.partition(" ")[0]
-        if entry.version:  # ``=1.26`` is each 1.26.
-            return theirs.startswith(f"{entry.version}.")
-        return True  # A range, in conda's own order of versions.
-    return _contains(entry.wanted, version)
+        return _conda_meets(entry, version)
+    met = _contains(entry.wanted, version)
+    return "" if met is None or (met and entry.version) else met
 
 
-def _contains(wanted: str, version: str) -> bool:
+def _conda_meets(entry: Entry, version: str) -> bool | str:
+    number, _, build = version.partition(" ")
+    if entry.version and number.startswith(f"{entry.version}."):
+        return True  # ``=1.26`` is each 1.26.
+    return condaspec.holds(entry.name, entry.wanted or "", number, build)
+
+
+def _contains(wanted: str, version: str) -> bool | None:
+    """None: words, or a version that has no order."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import InvalidVersion
 
     try:
         return SpecifierSet(wanted).contains(version, prereleases=True)
     except (InvalidSpecifier, InvalidVersion, ValueError):
-        return True  # Words, or a version that has no order: not ruled out.
+        return None
 
 
 def _system(document: Document, other: View | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pytest
 
 from envfreeze.diff import foreign
 from envfreeze.diff.compare import compare
+from envfreeze.diff.foreign import condaspec
 from envfreeze.diff.foreign.document import Document
 from envfreeze.diff.foreign.place import Place, place_of
 from envfreeze.diff.foreign.sides import view_of
@@ -244,11 +245,11 @@ def test_requirements_do_not_say_what_else_is_there() -> None:
         ("a==1.0", "1.1", "changed"),
         ("a==2.1.0", "2.1.0+cu121", "unknown"),
         ("a===2.1.0", "2.1.0+cu121", "changed"),
-        ("a>=1.20,<2", "1.26", "unknown"),
+        ("a>=1.20,<2", "1.26", None),
         ("a>=1.20,<2", "2.1", "changed"),
-        ("a==1.2.*", "1.2.3", "unknown"),
+        ("a==1.2.*", "1.2.3", None),
         ("a==1.2.*", "1.3", "changed"),
-        ("a", "7", "unknown"),
+        ("a", "7", None),
         ("a>=1", None, "removed"),
         ("a==1 ; extra == 'x'", None, "unknown"),
         ("a==1 ; platform_release > '5'", None, "unknown"),
@@ -312,14 +313,105 @@ def test_a_range_of_conda_against_what_is_there() -> None:
     ] == [
         ("packages", "unknown", "-r more.txt"),
         ("packages", "removed", "alpha"),
-        ("conda", "unknown", "numpy"),
         ("conda", "removed", "pandas"),
-        ("conda", "unknown", "pip"),
         ("conda", "changed", "python"),
     ]
     assert ("conda", "changed", "numpy") in told("environment.yml", conda(numpy="1.27 b"))
     assert "numpy" not in [n for _, _, n in told("environment.yml", conda(numpy="1.26 b"))]
     assert "scipy" not in [n for _, _, n in told("environment.yml", conda(scipy="1.11.4 b"))]
+
+
+@pytest.mark.parametrize(
+    ("spec", "version", "met"),
+    [
+        ("pandas>=2", "2.1.0 h_0", True),
+        ("pandas>=2", "1.5.3 h_0", False),
+        ("pandas >=1,<2|>3", "3.1 h_0", True),
+        ("pandas >=1,<2|>3", "2.5 h_0", False),
+        ("pandas=1.26", "1.26.4 h_0", True),
+        ("pandas=1.26", "1.260 h_0", False),
+        ("pandas 1.26", "1.26.4 h_0", False),
+        ("pandas==1.26", "1.26.0 h_0", True),
+        ("pandas 3.11.*", "3.11.4 h_0", True),
+        ("pandas 3.11.*", "3.12.0 h_0", False),
+        ("pandas !=1.2", "1.2 h_0", False),
+        ("pandas ~=1.2", "1.9 h_0", True),
+        ("pandas=1.2=py311_0", "1.2 py311_0", True),
+        ("pandas=1.2=py311_0", "1.2 py312_0", False),
+        ("pandas 1.2 py311*", "1.2 py311_0", True),
+        ("pandas 1.2 py311*", "1.2 py312_0", False),
+        ("pandas * *_mkl", "1.2 h_openblas", False),
+        ("pandas[version='>=2',build='*_mkl']", "2.0 h_mkl", True),
+        ("conda-forge::pandas>=2", "2.1 h_0", True),
+        ("pandas", "7 h_0", True),
+        ("pandas >=2", "1!1.0 h_0", True),
+        ("pandas <1.0", "1.0rc1 h_0", True),
+    ],
+)
+def test_a_match_spec_against_what_is_there(spec: str, version: str, met: bool) -> None:
+    pytest.importorskip("rattler")
+    asked = foreign.read("environment.yml", f'dependencies: ["{spec}"]', "x", None)
+    other = there(conda={"pandas": item("pandas", version)})
+    changes = compare(view_of(asked, "x", other), other).changes
+    assert [(c.kind, c.after) for c in changes if c.layer == "conda" and c.name == "pandas"] == (
+        [] if met else [("changed", version)]
+    )
+
+
+def test_what_does_not_meet_a_range_says_so() -> None:
+    for name, text, layer in (
+        ("environment.yml", 'dependencies: ["a>=2"]', "conda"),
+        ("requirements.txt", "a>=2", "packages"),
+    ):
+        other = there(**{layer: {"a": item("a", "1.5")}})
+        asked = view_of(foreign.read(name, text, "x", None), "x", other)
+        [change] = [c for c in compare(asked, other).changes if c.name == "a"]
+        assert (change.before, change.after) == (">=2", "1.5")
+        assert change.note == "not a version that is asked for"
+
+
+def test_what_is_not_the_pinned_version_needs_no_more_words() -> None:
+    other = having(item("a", "1.5"))
+    asked = view_of(foreign.read("requirements.txt", "a==2.0", "x", None), "x", other)
+    [change] = [c for c in compare(asked, other).changes if c.name == "a"]
+    assert (change.before, change.after, change.note) == ("2.0", "1.5", None)
+
+
+def test_a_fuzzy_version_is_told_as_it_is_written() -> None:
+    pytest.importorskip("rattler")
+    other = there(conda={"a": item("a", "1.27 h_0")})
+    asked = foreign.read("environment.yml", "dependencies: [a=1.26]", "x", None)
+    [change] = [c for c in compare(view_of(asked, "x", other), other).changes if c.name == "a"]
+    assert (change.before, change.note) == ("=1.26", "not a version that is asked for")
+
+
+@pytest.mark.parametrize(
+    ("spec", "version"),
+    [
+        ("a[build_number='>3']", "1 h_0"),
+        ("a[md5='0']", "1 h_0"),
+        ("a 1.2 py3*", "1.2"),
+        ("a ^1.*$", "1.2 h_0"),
+        ("a " + ">1," * 100 + ">2", "3 h_0"),
+        ("a >1", "?? h_0"),
+    ],
+)
+def test_a_match_spec_that_nobody_can_hold_against_it(spec: str, version: str) -> None:
+    other = there(conda={"a": item("a", version)})
+    asked = foreign.read("environment.yml", f'dependencies: ["{spec}"]', "x", None)
+    [change] = [c for c in compare(view_of(asked, "x", other), other).changes if c.name == "a"]
+    assert change.kind == "unknown"
+    assert change.note and ", and " in change.note
+
+
+def test_a_match_spec_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(condaspec, "_rattler", lambda: None)
+    other = there(conda={"a": item("a", "3 h_0"), "b": item("b", "1.2.3 h_0")})
+    asked = foreign.read("environment.yml", 'dependencies: ["a>=2", "b=1.2"]', "x", None)
+    changes = compare(view_of(asked, "x", other), other).changes
+    found = [change for change in changes if change.name in {"a", "b"}]
+    assert [(change.kind, change.name) for change in found] == [("unknown", "a")]
+    assert found[0].note == f"listed as >=2, and {condaspec.MISSING}"
 
 
 def test_packages_of_the_system_against_a_bill_of_materials() -> None:
