@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import quote
 
-from envfreeze.build import ociarchive, ocidebs, ocilayers, place, tree
+from envfreeze.build import ociarchive, ocidebs, ocilayers, sinks, tree
 from envfreeze.build.changes import Changes
 from envfreeze.build.docker import copy_checked
 from envfreeze.build.ocibase import BaseTree
@@ -115,7 +115,7 @@ class _Job:
             weight=0,
         )
 
-    def _put(self, sink: place.TarSink) -> None:
+    def _put(self, sink: sinks.TarSink) -> None:
         program = shutil.which(PROGRAM)
         if program is None:
             raise UsageError(

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Collection
 from pathlib import Path
 
-from envfreeze.build import place, tree
+from envfreeze.build import sinks, tree
 from envfreeze.build.ocibase import PERMISSIONS, BaseTree, directory_of
 from envfreeze.errors import EngineError
 from envfreeze.resolve import ociimage, tars
@@ -68,7 +68,7 @@ class Changes:
             elif member.issym():
                 below.links[path] = member.linkname
 
-    def put(self, sink: place.TarSink, below: BaseTree) -> None:
+    def put(self, sink: sinks.TarSink, below: BaseTree) -> None:
         """Write them; of several names of one file the first as the file."""
         first: dict[str, str] = {}
         for path, member in self._members.items():
@@ -86,7 +86,7 @@ class Changes:
                 self._one(sink, path, member, first)
 
     def _one(
-        self, sink: place.TarSink, path: str, member: tarfile.TarInfo, first: dict[str, str]
+        self, sink: sinks.TarSink, path: str, member: tarfile.TarInfo, first: dict[str, str]
     ) -> None:
         own = posixpath.normpath("/" + member.linkname) if member.islnk() else path
         content = self._members.get(own, member)

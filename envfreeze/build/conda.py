@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from envfreeze.build import condaprogram, place, tree, venv
+from envfreeze.build import condaprogram, sinks, tree, venv
+from envfreeze.build.layout import Schemes
 from envfreeze.errors import (
     ArtifactError,
     LockError,
@@ -120,7 +123,7 @@ def build(plan: CondaPlan, progress: Progress) -> Path:
         _finish(plan)
         (plan.into / venv.MARK).unlink()
     except BaseException:
-        place.remove_tree(plan.into, keep=was_there)
+        sinks.remove_tree(plan.into, keep=was_there)
         raise
     return plan.into / "bin" / "python"
 
@@ -186,15 +189,23 @@ def _link(plan: CondaPlan) -> None:
         tempfile.TemporaryDirectory(prefix=".envfreeze-", dir=plan.into.parent) as scratch,
     ):
         files, cache = Path(scratch, "files"), Path(scratch, "pkgs")
+        files.mkdir()
         offers = list(_offers(plan, files))
         if plan.program is None:
             _install(plan, offers, cache)
         else:
             _install_by(plan.program, plan, offers, cache)
-        for package in plan.layer.packages:
-            _rewrite(plan, package, cache)
+        made = {package.fn: _entry_points(cache, package) for package in plan.layer.packages}
+        # As many files as the prefix has: they go while the records are written.
+        gone = threading.Thread(target=sinks.remove_tree, args=(cache,))
+        gone.start()
+        try:
+            for package in plan.layer.packages:
+                _rewrite(plan, package, made[package.fn])
+        finally:
+            gone.join()
         (plan.into / _META / ("-".join(LOOSE) + ".json")).unlink(missing_ok=True)
-        place.remove_tree(plan.into / _ASIDE)
+        sinks.remove_tree(plan.into / _ASIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,19 +222,20 @@ class _Offer:
 def _offers(plan: CondaPlan, files: Path) -> Iterator[_Offer]:
     for package in [*plan.layer.packages, *_loose(plan.layer)]:
         if package.artifact is not None:
-            url = _offered(package.artifact, files, plan.artifacts)
-            names = _paths(files / package.artifact.sha256 / package.artifact.filename)
+            place = _offered(package.artifact, files, plan.artifacts)
+            names = _paths(place)
             scripts = any(f"bin/.{package.name}-{when}-link.sh" in names for when in _WHEN)
-            yield _Offer(package, package.artifact, url, scripts)
+            yield _Offer(package, package.artifact, place.as_uri(), scripts)
 
 
-def _offered(artifact: Artifact, files: Path, artifacts: Mapping[str, Path]) -> str:
-    """The URL at which the linker finds a package file under its name."""
-    directory = files / artifact.sha256
-    directory.mkdir(parents=True)
-    link = directory / artifact.filename
+def _offered(artifact: Artifact, files: Path, artifacts: Mapping[str, Path]) -> Path:
+    """Where the linker finds a package file under its name."""
+    link = files / artifact.filename
+    if os.path.lexists(link):  # The same name in two channels or subdirs.
+        link = files / artifact.sha256 / artifact.filename
+        link.parent.mkdir()
     link.symlink_to(artifacts[artifact.sha256].absolute())
-    return link.as_uri()
+    return link
 
 
 def _install(plan: CondaPlan, offers: list[_Offer], cache: Path) -> None:
@@ -344,13 +356,16 @@ def _loose(layer: CondaLayer) -> list[CondaPackage]:
     ]
 
 
-def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
-    """Say in the record where the package is from, not where the linker found it."""
+def _rewrite(plan: CondaPlan, package: CondaPackage, scripts: set[str]) -> None:
+    """Say in the record where the package is from, not where the linker found it.
+
+    :param scripts: see :func:`_entry_points`.
+    """
     artifact = package.artifact
     path = plan.into / _META / f"{package.name}-{package.version}-{package.build}.json"
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
         raise ArtifactError(f"{package.fn} was not linked as the lock names it") from error
     proved = artifact is not None and artifact.url is not None
     for key in ("extracted_package_dir", "package_tarball_full_path", "requested_spec"):
@@ -365,7 +380,6 @@ def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
         document[key] = getattr(package, key)
     if proved and package.md5:
         document["md5"] = package.md5
-    scripts = _entry_points(cache / path.stem)
     for entry in document.get("paths_data", {}).get("paths", []):
         if entry.get("_path") in scripts:
             entry["path_type"] = "unix_python_entry_point"
@@ -374,13 +388,14 @@ def _rewrite(plan: CondaPlan, package: CondaPackage, cache: Path) -> None:
     mark = f"{_ASIDE}/{package.name}/"
     document["files"] = [path.removeprefix(mark) for path in document.get("files", [])]
     document = {key: value for key, value in document.items() if value is not None}
-    path.write_text(json.dumps(document, indent=2), "utf-8")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
-def _entry_points(package: Path) -> set[str]:
+def _entry_points(cache: Path, package: CondaPackage) -> set[str]:
     """The files of a packed package that were made of entry points."""
+    place = cache / f"{package.name}-{package.version}-{package.build}"
     try:
-        found = json.loads((package / "info/envfreeze.json").read_bytes())["entry_points"]
+        found = json.loads((place / "info/envfreeze.json").read_bytes())["entry_points"]
     except (OSError, ValueError, LookupError, TypeError):
         return set()
     return {path for path in found if isinstance(path, str)}
@@ -389,14 +404,14 @@ def _entry_points(package: Path) -> set[str]:
 # --- what pip had installed ---------------------------------------------------------------
 
 
-def schemes(plan: CondaPlan) -> place.Schemes:
+def schemes(plan: CondaPlan) -> Schemes:
     """Where pip puts things in the prefix."""
     facts = plan.lock.machine.interpreter.facts
     into, tag = str(plan.into), "python" + ".".join(facts.version.split(".")[:2])
     site = f"{into}/lib/{tag}/site-packages"
     if facts.purelib.startswith(f"{facts.prefix}/"):
         site = into + facts.purelib[len(facts.prefix) :]
-    return place.Schemes(
+    return Schemes(
         site=site,
         scripts=f"{into}/bin",
         headers=f"{into}/include/{tag}{facts.abiflags}",

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from envfreeze.build import place
+from envfreeze.build import sinks
+from envfreeze.build.layout import Schemes
 from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package
 from envfreeze.probe import sitepath
 
@@ -22,20 +23,20 @@ from envfreeze.probe import sitepath
 class Homes:
     """The site directories of a venv."""
 
-    main: place.Schemes
-    apart: Mapping[str, place.Schemes] = field(default_factory=dict)
+    main: Schemes
+    apart: Mapping[str, Schemes] = field(default_factory=dict)
     """By the captured site directory, in the order of sys.path."""
     lines: tuple[str, ...] = ()
     """Of the file that names :attr:`apart`."""
     lock: Lock
 
-    def of(self, package: Package) -> place.Schemes:
+    def of(self, package: Package) -> Schemes:
         """Where a package goes."""
         if package.facts.apart or package in self.lock.machine.shadowed:
             return self.apart[self.lock.site_of(package)]
         return self.main
 
-    def parts(self, loose: LooseSite) -> list[tuple[LooseSite, place.Schemes]]:
+    def parts(self, loose: LooseSite) -> list[tuple[LooseSite, Schemes]]:
         """The unowned files of a captured site directory by where they go."""
         found = []
         for apart, schemes in ((False, self.main), (True, self.apart.get(loose.site))):
@@ -52,7 +53,7 @@ class Homes:
         text = "".join(f"{line}\n" for line in self.lines)
         return f"{self.main.site}/{sitepath.APART}", text.encode()
 
-    def finish(self, sink: place.Sink) -> None:
+    def finish(self, sink: sinks.Sink) -> None:
         """Write :attr:`pth`: last, for until then nothing leads to what lies apart."""
         if self.pth is not None:
             path, content = self.pth
@@ -63,7 +64,7 @@ def _only(loose: LooseSite, files: list[LooseEntry]) -> LooseSite:
     return LooseSite(site=loose.site, scheme=loose.scheme, archive=loose.archive, files=files)
 
 
-def homes(lock: Lock, into: str, main: place.Schemes) -> Homes:
+def homes(lock: Lock, into: str, main: Schemes) -> Homes:
     """The site directories of a venv at *into* for *lock*; *main* is its own one."""
     facts = lock.machine.interpreter.facts
     tag = Path(main.site).parent.name

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from envfreeze.build import ociarchive, ocidebs, ocilayers, place, tree
+from envfreeze.build import ociarchive, ocidebs, ocilayers, sinks, tree
 from envfreeze.build.ociarchive import Written, layer_blob
 from envfreeze.build.ocibase import BaseTree, look
 from envfreeze.build.ocidebs import Additions, NeedsEngineError
@@ -159,7 +159,7 @@ class _Making:
         )
 
     def _packages(self, group: list[Package]) -> Part:
-        def put(sink: place.TarSink) -> None:
+        def put(sink: sinks.TarSink) -> None:
             for package in group:
                 self.tree.put_package(package, sink)
 
@@ -168,7 +168,7 @@ class _Making:
         return self._part("Python packages", roots, put, schemes, *group)
 
     def _rest(self) -> Part:
-        def put(sink: place.TarSink) -> None:
+        def put(sink: sinks.TarSink) -> None:
             self.tree.put_venv(sink)
             self.tree.put_unowned(sink)
             self.tree.put_sources(sink)
@@ -176,7 +176,7 @@ class _Making:
         return self._part("files that no package owns", [_EVERYTHING], put, *self._outside())
 
     def _whole(self) -> Part:
-        def put(sink: place.TarSink) -> None:
+        def put(sink: sinks.TarSink) -> None:
             self.tree.put_venv(sink)
             for package in self.tree.packages:
                 self.tree.put_package(package, sink)
@@ -193,7 +193,7 @@ class _Making:
     def _removed(self, paths: list[str]) -> Part:
         """What the base has and the environment had not."""
 
-        def put(sink: place.TarSink) -> None:
+        def put(sink: sinks.TarSink) -> None:
             for path in paths:
                 sink.delete(tree.absolute(path))
 
@@ -207,13 +207,13 @@ class _Making:
     def _interpreter(self, sha256: str) -> Part:
         path = self._plan.artifacts[sha256]
 
-        def put(sink: place.TarSink) -> None:
+        def put(sink: sinks.TarSink) -> None:
             _put_archive(path, sink)
 
         return self._part("interpreter", [_EVERYTHING], put, sha256)
 
     def _lock_file(self) -> Part:
-        def put(sink: place.TarSink) -> None:
+        def put(sink: sinks.TarSink) -> None:
             data = self._plan.lock_path.read_bytes()
             digest, _ = sink.put(LOCK_PATH, io.BytesIO(data), executable=False)
             if digest != self._plan.lock_sha256:
@@ -225,7 +225,7 @@ class _Making:
         return self._part("lock", roots, put, self._plan.lock_sha256)
 
 
-def _put_archive(path: Path, sink: place.TarSink) -> None:
+def _put_archive(path: Path, sink: sinks.TarSink) -> None:
     """The packed interpreter: its files and links as they are, links last.
 
     :raises LockError: a member that has no place in an image.

@@ -19,7 +19,7 @@ from typing import IO, cast
 
 import msgspec
 
-from envfreeze.build import place
+from envfreeze.build import sinks
 from envfreeze.build.tree import EPOCH
 from envfreeze.errors import ArtifactError, LockError, UsageError
 from envfreeze.model import moved
@@ -100,7 +100,7 @@ class BaseTree(msgspec.Struct):
         found = self.directories.get(directory)
         if found is None:
             return None
-        member = place.new_directory(directory.lstrip("/"), EPOCH)
+        member = sinks.new_directory(directory.lstrip("/"), EPOCH)
         member.mode, member.uid, member.gid = found.mode, found.uid, found.gid
         return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from envfreeze.build import ldcache, place
+from envfreeze.build import ldcache, sinks
 from envfreeze.build.ocibase import BaseTree, Directory
 from envfreeze.errors import ArtifactError, LockError, UsageError
 from envfreeze.model.lock import Lock, SystemPackage
@@ -86,7 +86,7 @@ class Additions:
     def key(self) -> list[str]:
         return [deb.package.artifact.sha256 for deb in self.debs]
 
-    def put(self, sink: place.TarSink) -> None:
+    def put(self, sink: sinks.TarSink) -> None:
         """Write the layer."""
         for deb in self.debs:
             for member, content in _members(deb.path):
@@ -283,7 +283,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
 
 
 def _put_member(
-    sink: place.TarSink, below: BaseTree, member: tarfile.TarInfo, content: IO[bytes] | None
+    sink: sinks.TarSink, below: BaseTree, member: tarfile.TarInfo, content: IO[bytes] | None
 ) -> None:
     if member.isdir():
         sink.directory(member.name)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from envfreeze.build import place
-from envfreeze.build.place import TarSink
+from envfreeze.build import sinks
+from envfreeze.build.sinks import TarSink
 from envfreeze.errors import EnvfreezeError
 from envfreeze.model.lock import Package
 from envfreeze.progress import Advance
@@ -120,7 +120,7 @@ def known(key: str, title: str, cache: Cache) -> Layer | None:
 class Maker:
     """Makes layers, several at a time."""
 
-    def __init__(self, cache: Cache, below: place.Surroundings, epoch: int) -> None:
+    def __init__(self, cache: Cache, below: sinks.Surroundings, epoch: int) -> None:
         self._cache = cache
         self._below = below
         self._epoch = epoch
@@ -189,7 +189,7 @@ class Maker:
 class _Stoppable:
     """A layer in the making that ends when another one has failed."""
 
-    def __init__(self, blob: place.Writable, stop: threading.Event) -> None:
+    def __init__(self, blob: sinks.Writable, stop: threading.Event) -> None:
         self._blob = blob
         self._stop = stop
 
@@ -210,7 +210,7 @@ def check_together(layers: Iterable[Layer]) -> bool:
     links = {path for note in notes for path in note.links}
     files = Counter(path for note in notes for path in {*note.files, *note.links})
     for path in sorted(directories & links):
-        raise place.through_link(path)
+        raise sinks.through_link(path)
     for path in sorted(directories & files.keys()):
-        raise place.file_and_directory(path)
+        raise sinks.file_and_directory(path)
     return all(count == 1 for count in files.values())

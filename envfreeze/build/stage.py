@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
-from envfreeze.build import ociarchive, ocilayers, place, tree
+from envfreeze.build import ociarchive, ocilayers, sinks, streams, tree
 from envfreeze.build.changes import Changes
 from envfreeze.build.engine import Engine, Step
 from envfreeze.build.ocibase import BaseTree, look
@@ -113,7 +113,7 @@ class _Stage:
     def part(self) -> Part:
         return Part(title=TITLE, key=_key(self._wanted), own="/", put=self._put, weight=0)
 
-    def _put(self, sink: place.TarSink) -> None:
+    def _put(self, sink: sinks.TarSink) -> None:
         with tempfile.TemporaryDirectory(prefix="stage-", dir=self._wanted.scratch) as scratch:
             saved = Path(scratch) / "saved.tar"
             with self._reference() as reference, disk_errors(saved), saved.open("wb") as file:
@@ -156,7 +156,7 @@ class _Stage:
         """A tar for ``/``: what the steps need, and files that no package owns."""
         debs = dockerfile.deb_files(self._wanted.lock)
         with tempfile.TemporaryFile(dir=self._wanted.scratch) as packed:
-            with place.TarSink(packed, "/", tree.EPOCH, self._below) as sink:
+            with sinks.TarSink(packed, "/", tree.EPOCH, self._below) as sink:
                 for name, text in sorted(self._texts.items()):
                     path = f"/{_PLACE}/{posixpath.basename(name)}"
                     sink.put(path, io.BytesIO(text.encode()), executable=False)
@@ -186,7 +186,7 @@ def _uppermost(saved: Path, scratch: Path, platform: Platform) -> Path:
     with disk_errors(path), path.open("wb") as out, blob.open() as packed:
         stream = cast("IO[bytes]", gzip.GzipFile(fileobj=packed)) if is_packed else packed
         try:
-            digest = place.copy_hashed(stream, out)[0]
+            digest = streams.copy_hashed(stream, out)[0]
         except tars.DAMAGE as error:
             raise ArtifactError(f"the engine saved a layer that is damaged: {error}") from error
     if f"sha256:{digest}" != wanted:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from envfreeze.build import place, venv
+from envfreeze.build import loosefiles, place, sinks, streams, venv
 from envfreeze.build.homes import Homes, homes
 from envfreeze.errors import DiskError, LockError, TargetError, UsageError, printable
 from envfreeze.model.identity import interpreter_facts, is_bytecode, versioned_wrapper
@@ -428,7 +428,7 @@ def _doomed(todo: SyncPlan, places: _Places) -> list[str]:
 class _Staging:
     """A sink that writes below another root what will be below *final*."""
 
-    inner: place.DirectorySink
+    inner: sinks.DirectorySink
     root: str
     final: str
     only: frozenset[str] | None = None
@@ -449,7 +449,7 @@ class _Staging:
 
     def put(self, path: str, stream: IO[bytes], *, executable: bool) -> tuple[str, int]:
         if self.only is not None and path not in self.only:
-            return place.copy_hashed(stream, None)
+            return streams.copy_hashed(stream, None)
         return self.inner.put(self._at(path), stream, executable=executable)
 
     def link(self, path: str, target: str) -> None:
@@ -576,7 +576,7 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
     trees = todo.source_places
     schemes = venv.schemes(Path(into), python, means.facts.version)
     where = homes(means.lock, into, replace(schemes, site=places.site, sources=trees))
-    sink = _Staging(place.DirectorySink(new), str(new), into)
+    sink = _Staging(sinks.DirectorySink(new), str(new), into)
     packages = [(package, where.of(package)) for package in todo.packages]
     with means.progress.task("place", len(packages)) as advance:
         place.place_parallel(packages, means.artifacts, sink, advance)
@@ -588,7 +588,7 @@ def _stage(todo: SyncPlan, means: Means, places: _Places, new: Path) -> list[tup
     for tree in todo.sources:
         if tree.archive is not None:
             archive = means.artifacts[tree.archive.sha256]
-            place.place_source(tree, archive, sink, trees)
+            loosefiles.place_source(tree, archive, sink, trees)
     if todo.sites:
         where.finish(sink)
     return sorted(_moves(new, into), key=lambda move: (move[1].endswith("/RECORD"), move[1]))

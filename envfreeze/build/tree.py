@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from envfreeze.build import place
+from envfreeze.build import loosefiles, place, sinks
+from envfreeze.build.layout import Schemes
 from envfreeze.errors import LockError
 from envfreeze.model.lock import Lock, LooseSite, Package, SourceTree
 from envfreeze.model.snapshot import Interpreter
@@ -44,7 +45,7 @@ def write(
     with (
         disk_errors(path),
         path.open("wb") as file,
-        place.TarSink(file, tree.own, EPOCH) as sink,
+        sinks.TarSink(file, tree.own, EPOCH) as sink,
     ):
         tree.put_venv(sink)
         packages = [package for package in tree.packages if wanted(package)]
@@ -78,11 +79,11 @@ class Tree:
         sites = {lock.site_of(package) for package in self.packages}
         self._schemes = {site: _schemes(site, self.facts, self.places) for site in sites}
 
-    def schemes_of(self, package: Package) -> place.Schemes:
+    def schemes_of(self, package: Package) -> Schemes:
         """Where the files of *package* go."""
         return self._schemes[self.lock.site_of(package)]
 
-    def put_venv(self, sink: place.Sink) -> None:
+    def put_venv(self, sink: sinks.Sink) -> None:
         """What makes a directory a virtual environment, where it was one; otherwise links by which
         PATH leads to this interpreter, whatever else the base has below that name. (A venv has
         its own, and is none when it is called through a link.)"""
@@ -95,53 +96,51 @@ class Tree:
         for name in ("python", "python3"):
             sink.link(f"{LINKS}/{name}", absolute(self.facts.base_executable))
 
-    def put_package(self, package: Package, sink: place.Sink) -> None:
+    def put_package(self, package: Package, sink: sinks.Sink) -> None:
         """One distribution."""
         wheel = self._artifacts[package.artifact.sha256]
         patch = place.patch_of(package, self._artifacts)
         place.place_package(package, wheel, sink, self.schemes_of(package), patch)
 
-    def put_unowned(self, sink: place.Sink) -> None:
+    def put_unowned(self, sink: sinks.Sink) -> None:
         """The files that no distribution owns."""
         for loose in self.lock.machine.loose:
             if loose.archive is not None:
                 archive = self._artifacts[loose.archive.sha256]
                 schemes = _loose_schemes(loose, self.facts, self.places)
-                place.place_loose(loose, archive, sink, schemes)
+                loosefiles.place_loose(loose, archive, sink, schemes)
 
-    def put_sources(self, sink: place.Sink) -> None:
+    def put_sources(self, sink: sinks.Sink) -> None:
         """The source trees that it imports from."""
         for source in self.lock.machine.sources:
             _source(source, self._artifacts, sink, self.places)
 
-    def put_system(self, sink: place.Sink) -> None:
+    def put_system(self, sink: sinks.Sink) -> None:
         """What no system package brings, at the very places that it had."""
         unowned = self.lock.machine.system.unowned
         if unowned is None or unowned.archive is None:
             return
         everything = LooseSite(site="/", archive=unowned.archive, files=unowned.files)
-        schemes = place.Schemes(site="/", scripts="/", headers="/", data="/", python="/")
+        schemes = Schemes(site="/", scripts="/", headers="/", data="/", python="/")
         archive = self._artifacts[unowned.archive.sha256]
-        place.place_loose(everything, archive, sink, schemes)
+        loosefiles.place_loose(everything, archive, sink, schemes)
 
 
 def _source(
     source: SourceTree,
     artifacts: Mapping[str, Path],
-    sink: place.Sink,
+    sink: sinks.Sink,
     places: Mapping[str, str],
 ) -> None:
     """A source tree at the place it had, and at the other names that it had."""
     if source.archive is None:
         return
-    place.place_source(source, artifacts[source.archive.sha256], sink, places)
+    loosefiles.place_source(source, artifacts[source.archive.sha256], sink, places)
     for spelling in source.spellings:
         sink.link(absolute(spelling), places[source.key])
 
 
-def _loose_schemes(
-    loose: LooseSite, facts: Interpreter, sources: Mapping[str, str]
-) -> place.Schemes:
+def _loose_schemes(loose: LooseSite, facts: Interpreter, sources: Mapping[str, str]) -> Schemes:
     """Unowned files come back in the very directory that they were in."""
     if loose.scheme == "scripts":
         return replace(_schemes(facts.purelib, facts, sources), scripts=absolute(loose.site))
@@ -174,13 +173,13 @@ def absolute(path: str) -> str:
     return plain
 
 
-def _schemes(site: str, facts: Interpreter, sources: Mapping[str, str]) -> place.Schemes:
+def _schemes(site: str, facts: Interpreter, sources: Mapping[str, str]) -> Schemes:
     site = absolute(site)
     prefix = absolute(prefix_of(site, facts.prefix))  # type: ignore[no-untyped-call]
     tag = "python" + ".".join(facts.version.split(".")[:2])
     own = facts.venv and prefix == facts.prefix.rstrip("/")
     headers = f"{prefix}/include/site/{tag}" if own else f"{prefix}/include/{tag}{facts.abiflags}"
-    return place.Schemes(
+    return Schemes(
         site=site,
         scripts=f"{prefix}/bin",
         headers=headers,
@@ -190,7 +189,7 @@ def _schemes(site: str, facts: Interpreter, sources: Mapping[str, str]) -> place
     )
 
 
-def _venv(facts: Interpreter, sink: place.Sink) -> None:
+def _venv(facts: Interpreter, sink: sinks.Sink) -> None:
     """What makes a directory a virtual environment: PEP 405's file and the links to the base."""
     prefix = absolute(facts.prefix)
     base = absolute(facts.base_executable)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envfreeze.build import place
+from envfreeze.build import loosefiles, place, sinks
 from envfreeze.build.homes import Homes, homes
+from envfreeze.build.layout import Schemes
 from envfreeze.errors import DiskError, TargetError, UsageError
 from envfreeze.model.lock import Artifact, Lock, LooseSite, Package
 from envfreeze.progress import Progress
@@ -41,7 +42,7 @@ def check_place(into: Path) -> None:
     if not into.is_dir():
         raise UsageError(f"{into} is not a directory", hint="Name one that does not exist yet.")
     if (into / MARK).exists():
-        place.remove_tree(into)
+        sinks.remove_tree(into)
     elif any(into.iterdir()):
         raise UsageError(
             f"{into} exists and is not empty",
@@ -63,7 +64,7 @@ def build(plan: VenvPlan, progress: Progress) -> Path:
         _fill(plan, progress)
         (plan.into / MARK).unlink()
     except BaseException:
-        place.remove_tree(plan.into, keep=was_there)
+        sinks.remove_tree(plan.into, keep=was_there)
         raise
     return plan.into / "bin" / "python"
 
@@ -96,11 +97,11 @@ def source_places(lock: Lock, into: Path) -> dict[str, str]:
     return {source.key: str(into / "src" / source.key) for source in lock.machine.sources}
 
 
-def schemes(into: Path, python: str, version: str) -> place.Schemes:
+def schemes(into: Path, python: str, version: str) -> Schemes:
     """The directories of a venv at *into* (sysconfig's ``venv`` scheme on POSIX)."""
     tag = "python" + ".".join(version.split(".")[:2])
     site = next(iter(sorted((into / "lib").glob("py*/site-packages"))), None)
-    return place.Schemes(
+    return Schemes(
         site=str(site or into / "lib" / tag / "site-packages"),
         scripts=str(into / "bin"),
         headers=str(into / "include" / "site" / tag),
@@ -118,12 +119,10 @@ def _fill(plan: VenvPlan, progress: Progress) -> None:
     fill(plan.lock, plan.artifacts, main, progress)
 
 
-def fill(
-    lock: Lock, artifacts: Mapping[str, Path], main: place.Schemes, progress: Progress
-) -> None:
+def fill(lock: Lock, artifacts: Mapping[str, Path], main: Schemes, progress: Progress) -> None:
     """All packages of all captured site directories come into that of *main*, or behind it."""
     where = homes(lock, main.data, main)
-    sink = place.DirectorySink(Path(main.data))
+    sink = sinks.DirectorySink(Path(main.data))
     packages = [(package, where.of(package)) for package in locked(lock)]
     with progress.task("place", len(packages)) as advance:
         place.place_parallel(packages, artifacts, sink, advance)
@@ -133,7 +132,7 @@ def fill(
     for source in lock.machine.sources:
         if source.archive is not None:
             archive = artifacts[source.archive.sha256]
-            place.place_source(source, archive, sink, main.sources)
+            loosefiles.place_source(source, archive, sink, main.sources)
     where.finish(sink)
 
 
@@ -150,13 +149,13 @@ def locked(lock: Lock) -> list[Package]:
     return [*lock.packages, *lock.machine.shadowed]
 
 
-def place_unowned(site: LooseSite, archive: Path, sink: place.Sink, where: Homes) -> None:
+def place_unowned(site: LooseSite, archive: Path, sink: sinks.Sink, where: Homes) -> None:
     """Put back the unowned files of a captured site directory.
 
-    :raises LockError, ArtifactError: as :func:`place.place_loose`.
+    :raises LockError, ArtifactError: as :func:`loosefiles.place_loose`.
     """
     parts = where.parts(site)
     for part, schemes in parts:
         mine = {entry.path for entry in part.files}
         others = {entry.path for entry in site.files} - mine
-        place.place_loose(part, archive, sink, schemes, others)
+        loosefiles.place_loose(part, archive, sink, schemes, others)

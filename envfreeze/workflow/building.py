@@ -128,7 +128,7 @@ class _Result:
 
 def _looked_at(lock: Lock, lock_path: Path, made: _Result, context: Context) -> Built:
     """Verify what was made in a new directory."""
-    from envfreeze.build.place import remove_tree
+    from envfreeze.build.sinks import remove_tree
     from envfreeze.build.venv import source_places
 
     place = made.into.absolute()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from envfreeze.build import ldcache, ocibase, ocidebs, place, tree
+from envfreeze.build import ldcache, ocibase, ocidebs, sinks, tree
 from envfreeze.build.ldcache import Entry
 from envfreeze.build.ocibase import BaseTree
 from envfreeze.build.ocidebs import Additions
@@ -116,7 +116,7 @@ class Scene:
         additions = self.plan(*debs)
         assert additions is not None
         buffer = io.BytesIO()
-        with place.TarSink(buffer, "/", tree.EPOCH, self.below) as sink:
+        with sinks.TarSink(buffer, "/", tree.EPOCH, self.below) as sink:
             additions.put(sink)
         found = {}
         with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as tar:

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from envfreeze.build import place
+from envfreeze.build import loosefiles, place, sinks
+from envfreeze.build.layout import Schemes
 from envfreeze.errors import ArtifactError, DiskError, LockError
 from envfreeze.model.lock import Artifact, Edit, LooseEntry, LooseSite, Package
 from tests.support import envs
@@ -147,7 +148,7 @@ def test_a_directory_and_a_tar_get_the_same(wheel: Path, env: Path, tmp_path: Pa
     before = set(files(env))
     envs.install(wheel, env, **facts)
     with (tmp_path / "t.tar").open("wb") as file:
-        sink = place.TarSink(file, str(env))
+        sink = sinks.TarSink(file, str(env))
         place.place_package(envs.package_of(wheel, **facts), wheel, sink, envs.schemes(env))
         sink.close()
     with tarfile.open(tmp_path / "t.tar") as tar:
@@ -246,7 +247,7 @@ def test_the_metadata_directory_keeps_its_installed_name(tmp_path: Path, env: Pa
     wheel = zipped(tmp_path / "blob", members)
     package = envs.package_of(zipped(tmp_path / "x_y-1-py3-none-any.whl", members))
     facts = place_facts(package, info="x.Y-1.dist-info")
-    sink = place.DirectorySink(env)
+    sink = sinks.DirectorySink(env)
     place.place_package(facts, wheel, sink, envs.schemes(env))
     found = rows(env / envs.SITE, "x.Y-1.dist-info")
     assert {"../../../bin/go", "../../../d", "a.py"} < set(found)
@@ -355,7 +356,7 @@ def test_a_name_that_is_no_wheel_name(tmp_path: Path, env: Path) -> None:
     wheel = zipped(tmp_path / "x-1-py3-none-any.whl", {**PLAIN, "a.py": ""})
     package = envs.package_of(wheel)
     odd = wheel.rename(tmp_path / "0123abcd")
-    place.place_package(package, odd, place.DirectorySink(env), envs.schemes(env))
+    place.place_package(package, odd, sinks.DirectorySink(env), envs.schemes(env))
     assert (env / envs.SITE / "a.py").exists()
 
 
@@ -369,7 +370,7 @@ def test_damaged_wheels(tmp_path: Path, env: Path, damage: str) -> None:
     bad = {"cut": content[:-40], "flipped": content, "empty": b"", "no zip": b"x" * 99}[damage]
     wheel.write_bytes(bad)
     with pytest.raises(ArtifactError, match="cannot be placed"):
-        place.place_package(package, wheel, place.DirectorySink(env), envs.schemes(env))
+        place.place_package(package, wheel, sinks.DirectorySink(env), envs.schemes(env))
 
 
 # --- hostile locks -------------------------------------------------------------------------
@@ -378,8 +379,8 @@ def test_damaged_wheels(tmp_path: Path, env: Path, damage: str) -> None:
 @pytest.fixture(params=["directory", "tar"])
 def sink(request: pytest.FixtureRequest, env: Path) -> Any:
     if request.param == "directory":
-        return place.DirectorySink(env)
-    return place.TarSink(io.BytesIO(), str(env))
+        return sinks.DirectorySink(env)
+    return sinks.TarSink(io.BytesIO(), str(env))
 
 
 @pytest.mark.parametrize(
@@ -470,7 +471,7 @@ def test_a_full_disk(wheel: Path, env: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(place, "copy_hashed", full)
+    monkeypatch.setattr(sinks, "copy_hashed", full)
     with pytest.raises(DiskError, match="No space left"):
         envs.install(wheel, env)
 
@@ -502,12 +503,12 @@ def site_of(entries: list[tuple[str, bytes | None, str | None]]) -> LooseSite:
 
 def put(tmp_path: Path, sink: Any, env: Path, entries: Any, held: Any = None) -> None:
     archive = loose(tmp_path / "loose.tar.gz", entries if held is None else held)
-    place.place_loose(site_of(entries), archive, sink, envs.schemes(env))
+    loosefiles.place_loose(site_of(entries), archive, sink, envs.schemes(env))
 
 
 def test_unowned_files_and_links(tmp_path: Path, env: Path) -> None:
     entries = [("a.pth", b"x\n", None), ("d/b", b"b", None), ("l", None, "d/b"), ("e", b"", None)]
-    put(tmp_path, place.DirectorySink(env), env, entries)
+    put(tmp_path, sinks.DirectorySink(env), env, entries)
     assert (env / envs.SITE / "l").read_text() == "b"
 
 
@@ -561,7 +562,7 @@ def test_an_archive_that_is_none(tmp_path: Path, env: Path, sink: Any) -> None:
     for content in (b"", b"nothing", whole[:-3000], whole[:200]):
         archive.write_bytes(content)
         with pytest.raises(ArtifactError):
-            place.place_loose(site_of([("a", b"a", None)]), archive, sink, envs.schemes(env))
+            loosefiles.place_loose(site_of([("a", b"a", None)]), archive, sink, envs.schemes(env))
 
 
 # --- in parallel ---------------------------------------------------------------------------
@@ -577,14 +578,14 @@ def many(tmp_path: Path, count: int) -> tuple[list[Package], dict[str, Path]]:
     }
 
 
-def homed(packages: list[Package], env: Path) -> list[tuple[Package, place.Schemes]]:
+def homed(packages: list[Package], env: Path) -> list[tuple[Package, Schemes]]:
     return [(package, envs.schemes(env)) for package in packages]
 
 
 def test_many_at_once(tmp_path: Path, env: Path) -> None:
     packages, wheels = many(tmp_path, 30)
     done: list[int] = []
-    sink = place.DirectorySink(env)
+    sink = sinks.DirectorySink(env)
     place.place_parallel(homed(packages, env), wheels, sink, done.append)
     assert sum(done) == 30
     assert all((env / envs.SITE / f"p{n}.py").read_text() == f"{n}" for n in range(30))
@@ -610,7 +611,7 @@ def test_one_that_fails_stops_the_rest(
 
     monkeypatch.setattr(place, "place_package", watched)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    sink = place.DirectorySink(env)
+    sink = sinks.DirectorySink(env)
     with pytest.raises(ArtifactError, match="this one is bad"):
         place.place_parallel(homed(packages, env), wheels, sink, lambda _n: None)
     assert len(started) <= 4
@@ -624,32 +625,10 @@ def test_ctrl_c(tmp_path: Path, env: Path) -> None:
     def interrupt(_count: int) -> None:
         raise KeyboardInterrupt
 
-    sink = place.DirectorySink(env)
+    sink = sinks.DirectorySink(env)
     with pytest.raises(KeyboardInterrupt):
         place.place_parallel(homed(packages, env), wheels, sink, interrupt)
     assert set(threading.enumerate()) <= before
-
-
-def test_removing_keeps_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "d/e").mkdir(parents=True)
-    (tmp_path / "d/f").touch()
-    (tmp_path / "l").symlink_to("d")
-    place.remove_tree(tmp_path / "l")
-    assert (tmp_path / "l").is_symlink()
-    assert not list((tmp_path / "d").iterdir())
-    place.remove_tree(tmp_path / "d", keep=True)
-    assert (tmp_path / "d").is_dir()
-    place.remove_tree(tmp_path / "d")
-    assert not (tmp_path / "d").exists()
-    place.remove_tree(tmp_path / "absent")
-
-
-def test_a_short_shebang_and_a_long_one() -> None:
-    assert place.shebang("/p/python") == b"#!/p/python"
-    assert place.shebang("/p/python", b"-E") == b"#!/p/python -E"
-    assert place.shebang("/a b/python", b"-E") == (
-        b"#!/bin/sh\n'''exec' '/a b/python' -E \"$0\" \"$@\"\n' '''"
-    )
 
 
 def test_the_hash_of_a_record_row() -> None:

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from envfreeze import workflow
-from envfreeze.build import place, sync
+from envfreeze.build import place, sinks, sync
 from envfreeze.cli.asking import sync_text
 from envfreeze.errors import LockError, TargetError, UsageError
 from envfreeze.model.lock import Lock
@@ -285,7 +285,7 @@ def behind(tmp_path: Path, settings: dict[str, str]) -> Iterator[Made]:
     )
     for name in ("old-1", "one", "demo"):
         package = envs.package_of(files[name])
-        place.place_package(package, files[name], place.DirectorySink(env), inner)
+        place.place_package(package, files[name], sinks.DirectorySink(env), inner)
     (env / "apart-1" / envs.SITE / "loose.txt").write_text("second\n")
     line = sitepath.apart_line("apart-1", tag)
     (env / envs.SITE / sitepath.APART).write_text(line + "\n")

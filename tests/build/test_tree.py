@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from envfreeze.build import place, tree
+from envfreeze.build import sinks, tree
 from envfreeze.errors import LockError
 from envfreeze.model.lock import Artifact, BaseImage, Lock, LooseSite, SystemLayer, UnownedFiles
 from envfreeze.model.snapshot import Interpreter, LooseFile, Site
@@ -276,7 +276,7 @@ def test_a_system_prefix_does_not_own_the_root(tmp_path: Path, wheel: Path) -> N
 
 
 def test_a_sink_takes_absolute_paths_only() -> None:
-    sink = place.TarSink(io.BytesIO(), "/env")
+    sink = sinks.TarSink(io.BytesIO(), "/env")
     for path in ("env/x", "/env/../x", ""):
         with pytest.raises(LockError):
             sink.put(path, io.BytesIO(b""), executable=False)

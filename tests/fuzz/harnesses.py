@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 import msgspec
 from hypothesis import strategies as st
 
+from envfreeze.build import loosefiles, place, sinks
 from envfreeze.build import patches as build_patches
-from envfreeze.build import place
+from envfreeze.build.layout import Schemes
 from envfreeze.errors import (
     ArtifactError,
     DiskError,
@@ -541,10 +542,10 @@ def _place(data: bytes, scratch: Path) -> None:
     env = home / "env"
     env.mkdir()
     with contextlib.suppress(LockError, ArtifactError, DiskError):
-        place.place_package(package, path, place.DirectorySink(env), _schemes(str(env)))
+        place.place_package(package, path, sinks.DirectorySink(env), _schemes(str(env)))
     assert set(os.listdir(home)) <= {"env", path.name, "first-1-py3-none-any.whl"}
     out = io.BytesIO()
-    sink = place.TarSink(out, "/e")
+    sink = sinks.TarSink(out, "/e")
     try:
         with contextlib.suppress(LockError, ArtifactError, DiskError), sink:
             place.place_package(package, path, sink, _schemes("/e"))
@@ -559,8 +560,8 @@ def _first_wheel(home: Path) -> Path:
     return path
 
 
-def _schemes(prefix: str) -> place.Schemes:
-    return place.Schemes(
+def _schemes(prefix: str) -> Schemes:
+    return Schemes(
         site=f"{prefix}/lib/s",
         scripts=f"{prefix}/bin",
         headers=f"{prefix}/include",
@@ -638,12 +639,12 @@ def unowned(data: bytes, scratch: Path) -> None:
     (home / "env").mkdir()
     there = replace(_schemes(str(home / "env")), site=str(home / "env"))
     with contextlib.suppress(LockError, ArtifactError, DiskError):
-        place.place_loose(site, path, place.DirectorySink(home / "env"), there)
+        loosefiles.place_loose(site, path, sinks.DirectorySink(home / "env"), there)
     assert set(os.listdir(home)) == {"env", "x.tar.gz"}
     # The first bytes of a gzip, too.
     path.write_bytes(data)
     with contextlib.suppress(LockError, ArtifactError, DiskError):
-        place.place_loose(site, path, place.DirectorySink(home / "env"), there)
+        loosefiles.place_loose(site, path, sinks.DirectorySink(home / "env"), there)
 
 
 @harness("tar.gz of a source tree", corpus.tars, b"ustar\0", b"L", b"S", b"x", b"/..", b"./")
@@ -655,11 +656,11 @@ def source_tree(data: bytes, scratch: Path) -> None:
     out = io.BytesIO()
     # Its digest is never the lock's: all is placed, and then refused.
     for sink, where in (
-        (place.DirectorySink(scratch / "src"), str(scratch / "src/k")),
-        (place.TarSink(out, "/e"), "/e/src/k"),
+        (sinks.DirectorySink(scratch / "src"), str(scratch / "src/k")),
+        (sinks.TarSink(out, "/e"), "/e/src/k"),
     ):
         with contextlib.suppress(LockError, ArtifactError, DiskError):
-            place.place_source(tree, path, sink, {"k": where})
+            loosefiles.place_source(tree, path, sink, {"k": where})
             raise AssertionError("another tree passed for the lock's")
     assert set(os.listdir(scratch)) == {"src", "x.tar.gz"}
     _check_tar(out.getvalue(), "e/src/k/")

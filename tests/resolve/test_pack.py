@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from packaging.utils import parse_wheel_filename
 
-from envfreeze.build import place
+from envfreeze.build import loosefiles, sinks
 from envfreeze.errors import ArtifactError
 from envfreeze.model.lock import Artifact, LooseSite
 from envfreeze.model.snapshot import Dist, Interpreter, LooseFile, Row, Site
@@ -398,7 +398,7 @@ def test_an_unowned_script_is_kept_without_its_interpreter(tmp_path: Path, cache
     site = Site(path=str(scripts), kind="scripts", loose=[entry])
     path = blob(cache, pack.pack_loose(site, here(site), cache))
     into = envs.make_venv(tmp_path / "venv")
-    place.place_loose(as_loose(site), path, place.DirectorySink(into), envs.schemes(into))
+    loosefiles.place_loose(as_loose(site), path, sinks.DirectorySink(into), envs.schemes(into))
     assert (into / "bin/tool").read_text() == f"#!{into}/bin/python -E\nprint(1)\n"
     assert os.access(into / "bin/tool", os.X_OK)
 
@@ -409,8 +409,8 @@ def test_unowned_files_come_back(tmp_path: Path, cache: Cache) -> None:
     artifact = Artifact(path="x", size=1, hashes={})
     named = LooseSite(site=site.path, archive=artifact, files=as_loose(site).files)
     into = tmp_path / "into"
-    place.place_loose(
-        named, path, place.DirectorySink(into), replace(envs.schemes(into), site=str(into))
+    loosefiles.place_loose(
+        named, path, sinks.DirectorySink(into), replace(envs.schemes(into), site=str(into))
     )
     assert (into / "link").read_text() == "text"
     assert (into / "link").readlink() == Path("d/x.txt")

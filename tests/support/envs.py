@@ -13,7 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from envfreeze.build import place, venv
+from envfreeze.build import place, sinks, venv
+from envfreeze.build.layout import Schemes
 from envfreeze.model.lock import Artifact, Package, PackageFacts, PackageTool
 from envfreeze.model.snapshot import Dist, Snapshot
 from envfreeze.model.survey import Seen, survey
@@ -74,13 +75,13 @@ def package_of(wheel: Path, **facts: Any) -> Package:
     )
 
 
-def schemes(into: Path) -> place.Schemes:
+def schemes(into: Path) -> Schemes:
     return venv.schemes(into, str(into / "bin/python"), VERSION)
 
 
 def install(wheel: Path, into: Path, **facts: Any) -> None:
     """Place *wheel* into a venv."""
-    sink = place.DirectorySink(into)
+    sink = sinks.DirectorySink(into)
     place.place_package(package_of(wheel, **facts), wheel, sink, schemes(into))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from envfreeze.build import place
+from envfreeze.build import loosefiles, place, sinks
 from envfreeze.errors import ArtifactError, LockError
 from envfreeze.model.identity import source_digest, source_files
 from envfreeze.model.lock import Artifact, LooseEntry, LooseSite, Package, SourceTree
@@ -68,7 +68,9 @@ def test_a_tree_comes_back_with_links_and_modes(tmp_path: Path) -> None:
     root = a_tree(tmp_path / "proj")
     tree, archive = packed(root, tmp_path)
     back = tmp_path / "venv/src/proj"
-    place.place_source(tree, archive, place.DirectorySink(tmp_path / "venv"), {"proj": str(back)})
+    loosefiles.place_source(
+        tree, archive, sinks.DirectorySink(tmp_path / "venv"), {"proj": str(back)}
+    )
     assert look(back) == look(root)
 
 
@@ -78,11 +80,13 @@ def test_a_tree_without_files_is_a_directory(tmp_path: Path) -> None:
     root.mkdir()
     tree, archive = packed(root, tmp_path)
     back = tmp_path / "venv/src/proj"
-    place.place_source(tree, archive, place.DirectorySink(tmp_path / "venv"), {"proj": str(back)})
+    loosefiles.place_source(
+        tree, archive, sinks.DirectorySink(tmp_path / "venv"), {"proj": str(back)}
+    )
     assert back.is_dir()
     out = io.BytesIO()
-    with place.TarSink(out, "/") as sink:
-        place.place_source(tree, archive, sink, {"proj": "/srv/proj"})
+    with sinks.TarSink(out, "/") as sink:
+        loosefiles.place_source(tree, archive, sink, {"proj": "/srv/proj"})
     with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as made:
         assert made.getmember("srv/proj").isdir()
 
@@ -93,7 +97,7 @@ def test_a_link_that_spells_the_tree_follows_it(tmp_path: Path) -> None:
     files = [("build/a.py", f"-> {mark}")]
     tree = SourceTree(key="proj", root="/p", digest=source_digest(files))
     archive = tar(tmp_path / "x.tar.gz", ("build/a.py", f"->{mark}"))
-    place.place_source(tree, archive, place.DirectorySink(tmp_path), {"proj": f"{tmp_path}/b"})
+    loosefiles.place_source(tree, archive, sinks.DirectorySink(tmp_path), {"proj": f"{tmp_path}/b"})
     assert str((tmp_path / "b/build/a.py").readlink()) == f"{tmp_path}/b/src/a.py"
 
 
@@ -146,7 +150,9 @@ def test_no_member_leads_out(members: list[tuple[str, str]], tmp_path: Path) -> 
     archive = tar(tmp_path / "x.tar.gz", *members)
     venv = tmp_path / "venv"
     with pytest.raises(LockError):
-        place.place_source(tree, archive, place.DirectorySink(venv), {"p": str(venv / "src/p")})
+        loosefiles.place_source(
+            tree, archive, sinks.DirectorySink(venv), {"p": str(venv / "src/p")}
+        )
     assert not [p for p in venv.rglob("*") if p.is_symlink()]
 
 
@@ -154,8 +160,8 @@ def test_other_files_than_the_digest_is_of(tmp_path: Path) -> None:
     tree, archive = packed(a_tree(tmp_path / "proj"), tmp_path)
     wrong = msgspec.structs.replace(tree, digest="0" * 64)
     with pytest.raises(ArtifactError, match="does not hold the files"):
-        place.place_source(
-            wrong, archive, place.DirectorySink(tmp_path), {"proj": str(tmp_path / "back")}
+        loosefiles.place_source(
+            wrong, archive, sinks.DirectorySink(tmp_path), {"proj": str(tmp_path / "back")}
         )
 
 
@@ -164,8 +170,8 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
     short = tmp_path / "short.tar.gz"
     short.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
     with pytest.raises(ArtifactError, match="not a whole tar"):
-        place.place_source(
-            tree, short, place.DirectorySink(tmp_path), {"proj": str(tmp_path / "back")}
+        loosefiles.place_source(
+            tree, short, sinks.DirectorySink(tmp_path), {"proj": str(tmp_path / "back")}
         )
 
 
@@ -184,7 +190,7 @@ def test_a_pointer_gets_the_new_place(tmp_path: Path) -> None:
     direct = '{"url": "file://{envfreeze:source:proj}", "dir_info": {"editable": true}}'
     one, wheel = package(tmp_path, pointers=["site/proj.pth"], direct_url=direct)
     schemes = replace(envs.schemes(env), sources={"proj": str(env / "src/a b")})
-    place.place_package(one, wheel, place.DirectorySink(env), schemes)
+    place.place_package(one, wheel, sinks.DirectorySink(env), schemes)
     site = env / envs.SITE
     assert (site / "proj.pth").read_text() == f"{env}/src/a b/src\n"
     written = (site / "proj-1.0.dist-info/direct_url.json").read_text()
@@ -197,7 +203,7 @@ def test_a_wheel_from_elsewhere_is_not_rewritten(tmp_path: Path) -> None:
     env = envs.make_venv(tmp_path / "env")
     one, wheel = package(tmp_path)
     schemes = replace(envs.schemes(env), sources={"proj": "/x"})
-    place.place_package(one, wheel, place.DirectorySink(env), schemes)
+    place.place_package(one, wheel, sinks.DirectorySink(env), schemes)
     assert "envfreeze:source" in (env / envs.SITE / "proj.pth").read_text()
 
 
@@ -210,10 +216,10 @@ def test_unowned_pointers(tmp_path: Path) -> None:
     ]
     archive = tar(tmp_path / "x.tar.gz", ("dev.pth", text), ("notes.txt", text))
     site = LooseSite(site="/s", files=entries)
-    sink = place.DirectorySink(tmp_path)
+    sink = sinks.DirectorySink(tmp_path)
     schemes = replace(envs.schemes(tmp_path), site=str(tmp_path / "site"))
     schemes = replace(schemes, sources={"proj": "/there"})
-    place.place_loose(site, archive, sink, schemes)
+    loosefiles.place_loose(site, archive, sink, schemes)
     assert (tmp_path / "site/dev.pth").read_text() == "/there/src\n"
     assert str((tmp_path / "site/linked").readlink()) == "/there/src/pkg"
     assert (tmp_path / "site/notes.txt").read_text() == text
