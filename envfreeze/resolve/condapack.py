@@ -46,7 +46,8 @@ class Place:
     root: Root
 
     def host(self, path: str) -> str:
-        return self.root.host(f"{self.prefix}/{path}")
+        # A directory of an image may be a link to one of this machine's.
+        return self.root.host(self.root.entry(f"{self.prefix}/{path}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,10 @@ For ``diff`` a side may be a document of another tool, too.
 
 from __future__ import annotations
 
+import contextlib
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,7 +151,7 @@ class _Side:
     files: Callable[[str], Mapping[str, str] | None]
     count: int = 0
     """Files of distributions, of a live side."""
-    holder: Callable[[], Holder] | None = None
+    holder: Callable[[], AbstractContextManager[Holder]] | None = None
     """What has the bytes of its files; None: they are out of reach."""
 
 
@@ -299,8 +301,10 @@ class Comparison:
         from envfreeze.workflow import deepening
 
         one, two = map(_holder, self._sides, self._texts)
-        with self._context.progress.task("files"):
-            return deepening.deepen(self.difference, one(), two())
+        with contextlib.ExitStack() as stack:
+            before, after = stack.enter_context(one()), stack.enter_context(two())
+            with self._context.progress.task("files"):
+                return deepening.deepen(self.difference, before, after)
 
 
 def compared(
@@ -314,12 +318,12 @@ def compared(
     """Compare two sides, each a lock, a target or another tool's document, in these *layers*.
 
     :param files: :meth:`Comparison.files` will be asked for.
-    :raises UsageError: it will, and the files of a side are out of reach.
+    :raises UsageError: it will, and a side has no files.
     """
-    for text in (before, after) if files else ():
-        if is_inside(text):  # Before anything is run in there.
-            raise _out_of_reach(text)
     left, right = _side(before, context), _side(after, context)
+    for side, text in ((left, before), (right, after)) if files else ():
+        if isinstance(side, _Paper):
+            raise _out_of_reach(text)
     one, two = _seen(left, right), _seen(right, left)
     return Comparison(
         difference=_compare(one, two, layers),
@@ -334,7 +338,7 @@ def diff(before: str, after: str, context: Context) -> comparing.Difference:
     return compared(before, after, context).difference
 
 
-def _holder(side: _Side, text: str) -> Callable[[], Holder]:
+def _holder(side: _Side, text: str) -> Callable[[], AbstractContextManager[Holder]]:
     if side.holder is None:
         raise _out_of_reach(text)
     return side.holder
@@ -342,9 +346,8 @@ def _holder(side: _Side, text: str) -> Callable[[], Holder]:
 
 def _out_of_reach(text: str) -> UsageError:
     return UsageError(
-        f"--files cannot read the files of {text}",
-        hint="It takes locks and environments of this machine: capture that one, and compare its"
-        " lock.",
+        f"--files needs files, and {text}, another tool's document, has none",
+        hint="It takes locks, environments, images and containers.",
     )
 
 
@@ -359,10 +362,10 @@ def diff_locks(before: Path, after: Path, context: Context) -> comparing.Differe
 def _kept_side(lock: Lock, path: Path, title: str, context: Context) -> _Side:
     """A lock, with the bytes that lie beside *path* and in the cache."""
 
-    def holder() -> Holder:
+    def holder() -> AbstractContextManager[Holder]:
         from envfreeze.workflow.deepening import Locked
 
-        return Locked(lock, path, context.cache)
+        return contextlib.nullcontext(Locked(lock, path, context.cache))
 
     return replace(_lock_side(lock, title, context), holder=holder)
 
@@ -392,13 +395,6 @@ def _side(text: str, context: Context) -> _Side | _Paper:
     return _observed(_found(text, context), text, context)
 
 
-def _inside_side(text: str, context: Context) -> _Side:
-    from envfreeze.workflow.reaching import reached
-
-    with reached(text, context, host=True) as found:
-        return _live_side(_described(found.snapshot), text)
-
-
 def _found(text: str, context: Context) -> local.LocalTarget:
     from envfreeze.targets import local  # Two locks are compared without what looks at targets.
 
@@ -410,6 +406,23 @@ def _found(text: str, context: Context) -> local.LocalTarget:
         raise TargetError(
             str(error), hint="Give a lock, an interpreter, a venv or a prefix."
         ) from error
+
+
+def _inside_side(text: str, context: Context) -> _Side:
+    """A container, an image or an unpacked root; its files are copied out when they are needed."""
+    from envfreeze.workflow.reaching import reached
+
+    with reached(text, context, host=True) as found:
+        side = _live_side(_described(found.snapshot), text)
+
+    @contextlib.contextmanager
+    def holder() -> Iterator[Holder]:
+        from envfreeze.workflow.deepening import Live
+
+        with reached(text, context, host=False) as again, again.files() as root:
+            yield Live(again.snapshot, root)
+
+    return replace(side, holder=holder)
 
 
 def _paper(path: Path, title: str) -> _Paper | None:
@@ -440,10 +453,10 @@ def _observed(target: local.LocalTarget, title: str, context: Context) -> _Side:
     observation = local.observe(target, environ=context.environ, cache=context.cache, host=True)
     snapshot = _described(local.seen(target, observation))
 
-    def holder() -> Holder:
+    def holder() -> AbstractContextManager[Holder]:
         from envfreeze.workflow.deepening import Live
 
-        return Live(snapshot)
+        return contextlib.nullcontext(Live(snapshot))
 
     return replace(_live_side(snapshot, title), holder=holder)
 

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from msgspec.structs import replace
 
@@ -33,6 +33,7 @@ from envfreeze.model.identity import INSTALLER_FILES, is_bytecode, owned_rows
 from envfreeze.model.lock import Lock, LooseEntry, LooseSite, Package
 from envfreeze.model.snapshot import Dist, LooseFile, Row, Site, Snapshot
 from envfreeze.model.survey import Seen, Survey, survey
+from envfreeze.probe import condafiles
 from envfreeze.resolve import elf, pack, patches, sources, trees, zips
 from envfreeze.resolve.dpkg import Dpkg
 from envfreeze.resolve.rootfs import Root
@@ -185,10 +186,10 @@ def _checked(word: str, data: bytes, where: str) -> Content:
 
 
 class Live(Holder):
-    """An environment of this machine, read from its disk."""
+    """An environment, read from the disk of this machine or of what was copied out of an image."""
 
     def __init__(self, snapshot: Snapshot, root: Root | None = None) -> None:
-        """:param root: where interpreter, conda and system packages are read."""
+        """:param root: in which its files lie; None: it is this machine's own."""
         self._snapshot = snapshot
         self._root = root or Root()
         self._survey: Survey = survey(snapshot)
@@ -208,7 +209,7 @@ class Live(Holder):
 
     def _rows(self, item: Seen) -> Listing:
         site = next(site for site in self._survey.sites if site.path == item.dist.site)
-        place = pack.layout(site, self._snapshot.interpreter, self._sources)
+        place = pack.layout(site, self._snapshot.interpreter, self._sources, self._root)
         found = {}
         for row in owned_rows(item.dist):
             if row.sha256 is not None:
@@ -232,7 +233,7 @@ class Live(Holder):
             return link(entry.link)
         if entry.sha256 is None:
             return None
-        place = pack.layout(site, self._snapshot.interpreter, self._sources)
+        place = pack.layout(site, self._snapshot.interpreter, self._sources, self._root)
         scheme: Literal["scripts", "site"] = "scripts" if site.kind == "scripts" else "site"
         row = Row(scheme, entry.path, entry.sha256, entry.size, entry.executable, None)
         path = f"{site.path}/{entry.path}"
@@ -247,21 +248,31 @@ class Live(Holder):
             if file.link is not None:
                 found[file.path] = link(file.link)
             elif file.sha256 is not None:
-                read = _plain_reader(f"{source.root}/{file.path}", file.sha256, source.root)
-                found[file.path] = Entry(file.sha256, read)
+                path, where = f"{source.root}/{file.path}", (self._root, source.root)
+                found[file.path] = Entry(
+                    file.sha256, functools.partial(_read, path, file.sha256, where, bytes)
+                )
         return found
 
     def _conda(self, name: str) -> Listing:
         conda = self._snapshot.conda
         for entry in conda.loose if conda else ():
             if entry.path == name and entry.sha256 is not None:
-                prefix = self._snapshot.interpreter.prefix
-                read = _plain_reader(f"{prefix}/{name}", entry.sha256, prefix)
-                return {name: Entry(entry.sha256, read)}
+                return {name: self._of_prefix(name, entry.sha256)}
         record = conda.packages.get(name) if conda else None
         if conda is None or record is None:
             return {}
         return standing.of_conda(record, conda.prefix, self._root)
+
+    def _of_prefix(self, name: str, word: str) -> Entry:
+        """A file of a conda prefix that no package owns: its digest leaves the prefix open."""
+        prefix = self._snapshot.interpreter.prefix
+
+        def neutral(data: bytes) -> bytes:
+            return cast("bytes", condafiles.unbound(data, prefix, None)[0])  # type: ignore[no-untyped-call]
+
+        path, where = f"{prefix}/{name}", (self._root, prefix)
+        return Entry(word, functools.partial(_read, path, word, where, neutral))
 
     def _interpreter(self) -> Listing:
         if self._snapshot.conda is not None:
@@ -294,19 +305,20 @@ def _reader(path: str, row: Row, place: pack.Layout, inside: str) -> Callable[[]
         chunks = pack.installed_chunks(io.BytesIO(data), row, place)
         return b"".join(chunks)
 
-    return lambda: _read(path, str(row.sha256), inside, neutral)
+    return lambda: _read(path, str(row.sha256), (place.root, inside), neutral)
 
 
-def _plain_reader(path: str, word: str, inside: str) -> Callable[[], Content]:
-    return lambda: _read(path, word, inside, bytes)
+_Where = tuple[Root, str]
+"""A root, and the directory in it that a file has to be in."""
 
 
-def _read(path: str, word: str, inside: str, neutral: Callable[[bytes], bytes]) -> Content:
-    """A plain file that lies, links followed, below *inside*."""
-    real = os.path.realpath(path)
-    if not is_below(real, os.path.realpath(inside)):
+def _read(path: str, word: str, where: _Where, neutral: Callable[[bytes], bytes]) -> Content:
+    """A plain file that lies, links followed, inside."""
+    root, inside = where
+    real = root.real(path)
+    if not is_below(real, root.real(inside)):
         return Content(word=word, problem="a link that leads out of the environment: not read")
-    data, size = _bytes(real)
+    data, size = _bytes(root.host(real))
     if data is None:
         said = "it cannot be read" if size is None else f"{size} bytes: too large to compare"
         return Content(word=word, size=size, problem=said)

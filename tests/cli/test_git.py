@@ -157,11 +157,10 @@ def test_files_of_a_revision_come_from_the_cache(
     assert "+2.0\n" in found["site/numpy.py"]["diff"]
 
 
-def test_files_of_an_image_are_out_of_reach(
-    repository: Repository, said: Callable[..., str]
-) -> None:
-    assert "cannot read the files of image:x" in said(
-        "diff", "--files", "env.lock", "image:x", code=Exit.USAGE
+def test_a_document_has_no_files(repository: Repository, said: Callable[..., str]) -> None:
+    Path("requirements.txt").write_text("numpy==1.0\n")
+    assert "requirements.txt, another tool's document, has none" in said(
+        "diff", "--files", "env.lock", "requirements.txt", code=Exit.USAGE
     )
 
 

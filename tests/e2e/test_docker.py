@@ -286,8 +286,9 @@ def test_a_container_is_captured_as_it_was_and_comes_back_as_its_image_and_the_r
         ok(envfreeze("capture", f"docker:{made[:12]}", "-o", lock, "--strict"))
         assert sorted(map(str, api.diff(made))) == sorted(map(str, before))
         ok(envfreeze("verify", lock, f"docker:{made[:12]}"))
-        told = ok(envfreeze("diff", vendor_lock, f"docker:{made[:12]}"), 1).stdout
-        assert "added.py" in told
+        told = ok(envfreeze("diff", vendor_lock, f"docker:{made[:12]}", "--files"), 1).stdout
+        assert "+ added.py" in told
+        assert "+y = 2" in told
     finally:
         api.remove_container(made, force=True)
     base = workflow.load(lock).machine.base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from envfreeze.workflow.deepening import Holder, Live, Locked
 from tests.support import condas, envs, locks
 from tests.support.channel import PLACEHOLDER, Channel, Recipe
 from tests.support.dpkgroot import DpkgRoot, Pkg, deb_bytes
+from tests.support.fakeindex import make_wheel
 from tests.workflow.test_deepening import beside, held, paths, tar
 
 PREFIX = "/opt/lab"
@@ -104,6 +106,26 @@ def test_where_an_interpreter_is_instead(tmp_path: Path, origin: Any, said: str)
     [found] = deepen(side, python(tmp_path, "3.11.7", STDLIB), other("interpreter", "version"))
     assert found.kind == "unread"
     assert found.problem and said in found.problem
+
+
+def test_what_was_copied_out_of_an_image_is_read_there_and_nowhere_else(tmp_path: Path) -> None:
+    venv = envs.make_venv(tmp_path / "venv")
+    for name in ("one", "two"):
+        wheel = make_wheel(tmp_path, name, "1.0", {f"{name}.py": "x = 1\n"})
+        envs.install(wheel, venv)
+    snapshot = envs.look(venv)
+    root = tmp_path / "root"
+    copy = root / str(venv).lstrip("/")
+    shutil.copytree(venv, copy, symlinks=True)
+    secret = tmp_path / "secret"
+    secret.write_text("x = 1\n")
+    (copy / envs.SITE / "two.py").unlink()
+    (copy / envs.SITE / "two.py").symlink_to(secret)
+    shutil.rmtree(venv)
+    side = Live(snapshot, Root(root))
+    listed = {name: side.listing(other("packages", name)) for name in ("one", "two")}
+    assert listed["one"]["site/one.py"].read().data == b"x = 1\n"
+    assert listed["two"]["site/two.py"].read().data is None
 
 
 # --- conda's packages ----------------------------------------------------------------------
