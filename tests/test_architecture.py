@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import envfreeze
+from envfreeze import workflow
 
 HOME = Path(envfreeze.__file__).parent
 FLOORS = (
@@ -111,6 +112,12 @@ def test_no_cycles() -> None:
         if path.name != "__init__.py"
     }
     assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_module_stands_before_what_workflow_exports() -> None:
+    """An imported module becomes a name of its package, in the place of the function."""
+    modules = {Path(name).stem for name in SOURCES if name.startswith("workflow/")}
+    assert not modules & set(workflow.__all__)
 
 
 @pytest.mark.parametrize("module", ONLY)

@@ -20,15 +20,7 @@ if TYPE_CHECKING:
         cache_verify,
     )
     from envfreeze.workflow.capturing import STDOUT, Captured, CaptureOptions, capture
-    from envfreeze.workflow.comparing import (
-        Comparison,
-        Verified,
-        compared,
-        diff,
-        verified,
-        verify,
-        write_report,
-    )
+    from envfreeze.workflow.comparing import Comparison, compared, diff
     from envfreeze.workflow.context import Context, load
     from envfreeze.workflow.examining import Examined, doctor
     from envfreeze.workflow.exporting import FORMATS, SMALL, Exported, export
@@ -38,6 +30,7 @@ if TYPE_CHECKING:
     from envfreeze.workflow.pushing import Pulled, Pushed, pull
     from envfreeze.workflow.revisions import sides
     from envfreeze.workflow.templating import templates
+    from envfreeze.workflow.verifying import Verified, verified, verify, write_report
 
 _ROOMS = {
     "basing": ("Base", "ImageOptions", "choose_base"),
@@ -50,15 +43,8 @@ _ROOMS = {
     "imaging": ("Archived", "build_docker", "build_oci", "render_docker"),
     "caching": ("CacheVerified", "Prunable", "Pruned", "cache_prune", "cache_verify"),
     "capturing": ("STDOUT", "CaptureOptions", "Captured", "capture"),
-    "comparing": (
-        "Comparison",
-        "Verified",
-        "compared",
-        "diff",
-        "verified",
-        "verify",
-        "write_report",
-    ),
+    "comparing": ("Comparison", "compared", "diff"),
+    "verifying": ("Verified", "verified", "verify", "write_report"),
     "context": ("Context", "load"),
     "examining": ("Examined", "doctor"),
     "exporting": ("FORMATS", "SMALL", "Exported", "export"),

@@ -11,10 +11,10 @@ from envfreeze.diff import compare as comparing
 from envfreeze.errors import EnvfreezeError, LockError, UsageError
 from envfreeze.model.lock import Lock
 from envfreeze.targets import local
-from envfreeze.workflow.comparing import Verified, verify_local
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.fetching import fetch
 from envfreeze.workflow.pushing import Pushed
+from envfreeze.workflow.verifying import Verified, verify_local
 
 if TYPE_CHECKING:
     from envfreeze.build.sync import SyncPlan

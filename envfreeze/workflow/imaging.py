@@ -25,10 +25,10 @@ from envfreeze.workflow.basing import (
     installed_by,
 )
 from envfreeze.workflow.building import Built, built, check_complete, distributions
-from envfreeze.workflow.comparing import verify_image
 from envfreeze.workflow.context import Context, load
 from envfreeze.workflow.fetching import fetch, fetch_interpreter
 from envfreeze.workflow.pushing import Pushed, destination, push_archive, push_image
+from envfreeze.workflow.verifying import verify_image
 
 if TYPE_CHECKING:
     from envfreeze.build.docker import Inputs

@@ -31,7 +31,7 @@ class Looked:
 def look(lock: Lock, engine: Engine, image: str, *, ours: bool) -> Looked:
     """Run :mod:`envfreeze.probe.inside` there, and compare.
 
-    :param ours: as for :func:`envfreeze.workflow.comparing.verify_image`.
+    :param ours: as for :func:`envfreeze.workflow.verifying.verify_image`.
     """
     from envfreeze.render import dockerfile
 

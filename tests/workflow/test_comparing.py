@@ -13,7 +13,7 @@ from envfreeze.model.identity import environment_id, lock_layers
 from envfreeze.model.lock import Lock, Package, dumps
 from envfreeze.store import Cache
 from envfreeze.targets import local
-from envfreeze.workflow import comparing
+from envfreeze.workflow import viewing
 from envfreeze.workflow.context import Context
 from tests.support import envs
 from tests.support.environments import Environment, plain_environ
@@ -33,12 +33,12 @@ def test_a_look_that_is_remembered_is_the_same_side(
     context = Context(environ=plain_environ(), cache=Cache(tmp_path / "cache"))
     target = local.LocalTarget(python=str(env.python), described="here", own=False)
 
-    def side() -> comparing._Side:
+    def side() -> viewing.Side:
         observation = local.observe(target, environ=context.environ, cache=context.cache)
-        return comparing._observed_side(target, observation, "here", context)
+        return viewing.observed_side(target, observation, "here", context)
 
     first = side()
-    monkeypatch.setattr(comparing, "_live_side", None)
+    monkeypatch.setattr(viewing, "live_side", None)
     again = side()
     assert (again.view, again.count) == (first.view, first.count) and first.count
     monkeypatch.undo()
