@@ -585,11 +585,20 @@ class Prefix(object):
         return newest
 
 
-def feed(prefix, digest):
-    """As :meth:`Prefix.feed`, the records unread."""
+def feed(prefix, digest, environ):
+    """As :meth:`Prefix.feed`, the records unread; and the settings that hold in the prefix."""
     place = Prefix.__new__(Prefix)
     place.prefix = prefix
-    return place.feed(digest)
+    newest = place.feed(digest)
+    for path in condarc.places(environ, prefix):
+        try:
+            st = os.stat(path)
+        except (OSError, ValueError):
+            continue
+        digest.update(utf8(path).encode("utf-8"))
+        digest.update(files.stamps([st]))
+        newest = max(newest, st.st_ctime_ns)
+    return newest
 
 
 def _channel(text, subdir):

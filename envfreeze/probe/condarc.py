@@ -97,14 +97,14 @@ def _plain(text):
 def channels(machine, prefix):
     """The channels that hold in *prefix*, those of the closest file first (conda's order)."""
     found = Settings()
-    for place in _places(machine.environ, prefix):
+    for place in places(machine.environ, prefix):
         text = machine.text(place, LIMIT)
         if text is not None:
             found.under(parse(text))
     return [each for each in found.channels() if each]
 
 
-def _places(environ, prefix):
+def places(environ, prefix):
     """Where such files lie, as conda looks for them."""
     found = [environ["CONDARC"]] if environ.get("CONDARC", "").startswith("/") else []
     found.append(prefix + "/.condarc")

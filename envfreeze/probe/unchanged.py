@@ -10,7 +10,7 @@ import os
 
 from . import files, sitepath
 
-VERSION = 7
+VERSION = 8
 # Read besides the site directories; see system.py.
 SYSTEM_FILES = ("/etc/os-release", "/var/lib/dpkg/status")
 
@@ -39,7 +39,7 @@ def fingerprint(machine, entries, facts, walks, beyond):
     if not facts["venv"] and os.path.isdir(facts["prefix"] + "/conda-meta"):
         from . import conda
 
-        newest = max(newest, conda.feed(facts["prefix"], digest))
+        newest = max(newest, conda.feed(facts["prefix"], digest, machine.environ))
     for path in outside + [machine.path(path) for path in SYSTEM_FILES]:
         try:
             stats.append(os.stat(path))

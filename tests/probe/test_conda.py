@@ -346,3 +346,24 @@ def test_digests_are_remembered_while_the_files_stay(prefix: Prefix) -> None:
     key = place._fingerprint(place.records[0], {"lib/a": st})
     assert prefix.look(known={key: {"lib/a": "f" * 64}}).records[0].odd == [("lib/a", "changed")]
     assert prefix.look(known={key: {"lib/a": sha256}}) == first
+
+
+def test_what_an_unchanged_prefix_rests_on(prefix: Prefix, tmp_path: Path) -> None:
+    """Its files, its records, and the settings that hold in it."""
+
+    def fed(environ: dict[str, str]) -> str:
+        digest = hashlib.sha256()
+        conda.feed(str(prefix.path), digest, environ)
+        return digest.hexdigest()
+
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {"HOME": str(home)}
+    before = fed(environ)
+    assert fed(environ) == before
+    (home / ".condarc").write_text("channels: [one]\n")
+    mine = fed(environ)
+    assert mine != before
+    assert fed({}) == before, "another user's settings are not ours"
+    prefix.record("a", [])
+    assert fed(environ) not in {before, mine}
