@@ -1,5 +1,6 @@
 """What a probe may look at: a root directory, an environment, and a place for findings."""
 
+import json
 import os
 import re
 import stat
@@ -93,10 +94,19 @@ class Machine(object):
     def __init__(self, root="/", environ=None, known=None, rehash=False):
         self.root = root
         self.environ = dict(os.environ if environ is None else environ)
-        # Results of earlier runs by fingerprint: spares hashing what has not changed.
-        self.known = known or {}
+        self._known = known or {}
         self.rehash = rehash
         self.findings = []
+
+    @property
+    def known(self):
+        """Results of earlier runs by fingerprint: they spare hashing what has not changed.
+
+        They come as JSON, which is large, and is read only where something has changed.
+        """
+        if isinstance(self._known, bytes):
+            self._known = _memory(self._known)
+        return self._known
 
     def allowed(self):
         """The variables of :data:`ALLOWED` that are set, where they can go to another machine.
@@ -163,6 +173,16 @@ def unfit(value):
     if not value.isprintable():
         return "unprintable"
     return "secret" if _SECRET.search(value) else None
+
+
+def _memory(data):
+    """``{fingerprint: {index: digest or None}}``; what is damaged is no memory."""
+    try:
+        found = json.loads(data.decode("utf-8"))
+        texts = [value for each in found.values() for value in each.values()]
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+    return found if all(each is None or isinstance(each, str) for each in texts) else {}
 
 
 def utf8(text):

@@ -21,6 +21,8 @@ class Frozen:
     """Indexes that did not answer, notes on pip's settings."""
     watched: dict[str, str]
     """The system's files that it was made from, each with its :func:`stamp`."""
+    text: str | None = None
+    """The lock as it is written, where that is known already."""
     below: str = ""
     """The digest of what was seen of the machine below."""
 

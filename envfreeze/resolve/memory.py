@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import msgspec
 
 from envfreeze.errors import EnvfreezeError
-from envfreeze.model.lock import Lock, Scope, artifacts
+from envfreeze.model.lock import Lock, Scope, artifacts, dumps
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
 from envfreeze.targets.bundle import sources_digest
 
 _KIND = "frozen"
-_VERSION = 7
+_VERSION = 8
 _BELIEVED = 600
 """Seconds for which "no index has its wheel" is believed: what indexes themselves allow a cache
 to keep their pages for (``Cache-Control: max-age=600``)."""
@@ -51,6 +51,7 @@ class _Note(msgspec.Struct, kw_only=True):
     found: int
     counts: dict[str, int]
     settings: str
+    text: str
     watched: dict[str, str]
     below: str
     asked: int | None = None
@@ -84,6 +85,7 @@ def remember(fingerprint: str | None, frozen: Frozen, terms: Terms) -> None:
     facts = lock.machine.interpreter.facts
     note = _Note(
         lock=lock,
+        text=dumps(lock),
         found=frozen.found,
         counts=dict(frozen.counts),
         settings=terms.settings(facts),
@@ -110,6 +112,7 @@ def recall(fingerprint: str, terms: Terms) -> Frozen | None:
         return None
     return Frozen(
         lock=note.lock,
+        text=note.text,
         found=note.found,
         counts=Counter(note.counts),
         problems=[],

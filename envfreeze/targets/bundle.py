@@ -57,7 +57,9 @@ S = unpack({payload!r})
 L = []
 R = S.pop("request")
 if R.pop("more", False):
-    R.update(json.loads(sys.stdin.buffer.read().decode("utf-8")))
+    H, _, Q = sys.stdin.buffer.read().partition(b"\\n")
+    R.update(json.loads(H.decode("utf-8")))
+    R["known"] = Q
 if len(sys.argv) > 1:
     R.update(unpack("".join(sys.argv[1:])))
 T = R.pop("modules", {{}})
@@ -217,7 +219,8 @@ class Question:
         """
         :param request: what the probe is asked, beside the marker.
         :param host: the request asks for the machine below: that is a second answer.
-        :param more: the program reads further request keys, as JSON, from its standard input.
+        :param more: the program reads further request keys, as JSON in one line, from its standard
+            input; what follows that line is the memory of earlier runs, which few have to read.
         :param words: further request keys that travel in words behind the program: where there is
             no standard input.
         """

@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,7 +23,6 @@ from envfreeze.errors import TargetError, UsageError
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.model.words import plural
 from envfreeze.store import Cache
-from envfreeze.targets import process
 from envfreeze.targets.bundle import (
     FLAGS,
     Last,
@@ -31,7 +31,10 @@ from envfreeze.targets.bundle import (
     host_modules,
     sources_digest,
 )
-from envfreeze.targets.loaded import with_process
+from envfreeze.targets.naming import PID
+
+if TYPE_CHECKING:
+    from envfreeze.targets import process
 
 OVERRIDES = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
 DROPPED = frozenset(
@@ -81,7 +84,9 @@ def find(target: str | None, environ: Mapping[str, str]) -> LocalTarget:
     :raises TargetError: there is no interpreter there.
     :raises UsageError: the active environment is envfreeze's own, and nobody asked for that.
     """
-    if target is not None and target.startswith(process.PREFIX):
+    if target is not None and target.startswith(PID):
+        from envfreeze.targets import process  # Most targets are files.
+
         running = process.look(target)
         own = _is_own(running.python)
         return LocalTarget(python=running.python, described=target, own=own, running=running)
@@ -226,9 +231,9 @@ def observe(
         if target.running.uid != os.geteuid():
             cache = None  # What another user says is not remembered: it would be believed later.
     key = _memory_key(target.python)
-    known = _known(cache, key) if cache is not None and not rehash else {}
+    known = (cache.read_note("stats", key) if cache is not None and not rehash else None) or b""
     last = _last(cache, target.python) if cache is not None and not rehash else None
-    told: dict[str, object] = {"known": known, "last": last}
+    told: dict[str, object] = {"last": last}
     if host:
         told |= {"host": True, "modules": host_modules()}
     code = _code(cache, key)
@@ -241,7 +246,8 @@ def observe(
             meanwhile()
 
     told |= {"rehash": rehash, "keep-code": cache is not None}
-    observation = _ask(target, environ, told, code, while_it_looks)
+    memory = (code, known)
+    observation = _ask(target, environ, told, memory, while_it_looks)
     if cache is not None and observation.code is not None:
         note = b'{"sources":"%s","code":%s}' % (sources_digest().encode(), observation.code)
         cache.write_note("code", key, zlib.compress(note, 1))
@@ -249,7 +255,7 @@ def observe(
         earlier = ahead.result(observation.same) if ahead is not None else None
         if earlier is not None:
             return earlier.on(observation)
-        observation = _ask(target, environ, {**told, "last": None}, code)
+        observation = _ask(target, environ, {**told, "last": None}, memory)
     if cache is not None:
         _remember(cache, target.python, known, observation)
     return observation
@@ -259,6 +265,8 @@ def seen(target: LocalTarget, observation: Observation) -> Snapshot:
     """The snapshot, for a process with what it has loaded."""
     if target.running is None:
         return observation.snapshot
+    from envfreeze.targets.loaded import with_process
+
     return with_process(observation.snapshot, target.running.process)
 
 
@@ -320,12 +328,11 @@ def _earlier(cache: Cache, fingerprint: str, place: str) -> Observation | None:
 Memory = dict[str, dict[str, str | None]]
 
 
-def _known(cache: Cache, key: str) -> Memory:
+def _known(note: bytes) -> Memory:
     """What earlier runs remembered; a damaged note is no memory."""
-    note = cache.read_note("stats", key)
     try:
         return msgspec.json.decode(note, type=Memory) if note else {}
-    except (msgspec.ValidationError, msgspec.DecodeError):
+    except msgspec.MsgspecError:
         return {}
 
 
@@ -335,7 +342,7 @@ def _memory_key(python: str) -> str:
     return hashlib.sha256(os.fsencode(python)).hexdigest()
 
 
-def _remember(cache: Cache, python: str, known: Memory, observation: Observation) -> None:
+def _remember(cache: Cache, python: str, known: bytes, observation: Observation) -> None:
     """Keep what was hashed anew, of the earlier memory what may still hold, and the answer."""
     last = observation.last
     if last is not None:
@@ -343,7 +350,7 @@ def _remember(cache: Cache, python: str, known: Memory, observation: Observation
         cache.write_note("last", _last_key(python), msgspec.json.encode(last))
     if not observation.remember:
         return
-    merged = {**known, **observation.remember}
+    merged = {**_known(known), **observation.remember}
     limit = 4 * max(1024, len(observation.snapshot.dists))
     newest = dict(list(merged.items())[-limit:])
     cache.write_note("stats", _memory_key(python), json.dumps(newest).encode())
@@ -372,13 +379,16 @@ def _ask(
     target: LocalTarget,
     environ: Mapping[str, str],
     told: Mapping[str, object],
-    code: bytes | None,
+    memory: tuple[bytes | None, bytes],
     meanwhile: Callable[[], None] | None = None,
 ) -> Observation:
+    """:param memory: of earlier runs: the probe compiled, and digests of files, both as JSON."""
+    code, known = memory
     question = Question(more=True, host=bool(told.get("host")))
     more = json.dumps({"environ": dict(environ), **told}).encode("ascii")
     if code is not None:  # It is JSON already, and large.
         more = more[:-1] + b',"code":' + code + b"}"
+    more += b"\n" + known
     argv = question.argv(target.python)
     how = _Start(_quiet(environ), question.marker, target.running)
     output, errors, status = _run(argv, more, how, meanwhile)
@@ -426,6 +436,38 @@ class _Start:
         return found
 
 
+def _as_file(data: bytes) -> IO[bytes]:
+    """What holds *data* from its start: a pipe would be filled bit by bit, and by us."""
+    try:
+        file = os.fdopen(os.memfd_create("envfreeze"), "w+b")
+    except (AttributeError, OSError):  # Elsewhere than on Linux, or forbidden.
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+def _started(argv: list[str], given: bytes, how: _Start) -> subprocess.Popen[bytes]:
+    """
+    :raises TargetError: it cannot be run.
+    """
+    with _as_file(given) as stdin:
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                **how.options(),
+            )
+        except OSError as error:
+            raise TargetError(
+                f"{argv[0]} cannot be run: {error.strerror}",
+                hint="Give the path of an interpreter, a venv or a prefix.",
+            ) from error
+
+
 def _run(
     argv: list[str],
     given: bytes,
@@ -439,26 +481,12 @@ def _run(
 
     :raises TargetError: it cannot be run, or does not answer.
     """
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            **how.options(),
-        )
-    except OSError as error:
-        raise TargetError(
-            f"{argv[0]} cannot be run: {error.strerror}",
-            hint="Give the path of an interpreter, a venv or a prefix.",
-        ) from error
-    with process:
+    with _started(argv, given, how) as process:
         try:
             if meanwhile is not None:
                 meanwhile()
             try:
-                output, errors = process.communicate(given, timeout=ANSWER_WITHIN)
+                output, errors = process.communicate(timeout=ANSWER_WITHIN)
             except subprocess.TimeoutExpired as late:
                 if not how.marker or how.marker.encode("ascii") not in (late.output or b""):
                     raise TargetError(

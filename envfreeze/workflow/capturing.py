@@ -174,7 +174,7 @@ def _written(
     """Write the lock, unless it has to be hermetic and is not."""
     if options.strict and not frozen.lock.machine.hermetic:
         raise _not_hermetic(frozen.lock)
-    packed = _write(frozen.lock, sidecar, context, rehash=options.rehash)
+    packed = _write(frozen, sidecar, context, rehash=options.rehash)
     return Captured(
         lock=frozen.lock,
         target=target,
@@ -295,11 +295,11 @@ def _check_output(output: Path, options: CaptureOptions) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _write(lock: Lock, sidecar: Sidecar, context: Context, *, rehash: bool) -> int:
-    output = sidecar.lock_path
+def _write(frozen: Frozen, sidecar: Sidecar, context: Context, *, rehash: bool) -> int:
+    output, lock = sidecar.lock_path, frozen.lock
     if output == STDOUT:
         return 0  # The caller prints it.
-    data = locks.dumps(lock).encode("utf-8")
+    data = (frozen.text or locks.dumps(lock)).encode("utf-8")
     packed = [artifact for artifact in locks.artifacts(lock) if artifact.path is not None]
     stamps = Stamps(context.cache, sidecar.root)
     if rehash:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from envfreeze.model.lock import Artifact, Lock, Package, PackageFacts, PackageTool
+from envfreeze.model.lock import Artifact, Lock, Package, PackageFacts, PackageTool, dumps
 from envfreeze.resolve.frozen import Frozen, stamp, still
 from envfreeze.resolve.memory import Terms, recall, remember
 from envfreeze.store import Cache, Sidecar
@@ -63,8 +63,10 @@ def library(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def frozen(cache: Cache, library: Path) -> Frozen:
+    lock = _lock(cache)
     return Frozen(
-        lock=_lock(cache),
+        lock=lock,
+        text=dumps(lock),
         found=1,
         counts=Counter(proved=1),
         problems=[],
@@ -125,7 +127,8 @@ def test_what_may_come_out_better_is_tried_again(
 def test_that_no_index_has_a_wheel_is_believed_for_ten_minutes(
     frozen: Frozen, terms: Terms, cache: Cache, monkeypatch: pytest.MonkeyPatch, later: int
 ) -> None:
-    packed = replace(frozen, lock=_lock(cache, "rebuilt from the installed files: no index"))
+    lock = _lock(cache, "rebuilt from the installed files: no index")
+    packed = replace(frozen, lock=lock, text=dumps(lock))
     now = [1_800_000_000.0]
     monkeypatch.setattr("envfreeze.resolve.memory.time.time", lambda: now[0])
     remember(FINGERPRINT, packed, terms)

@@ -275,9 +275,42 @@ def test_the_memory_does_not_grow_without_end(env: Environment, tmp_path: Path) 
     env.install("new")
     time.sleep(2.1)
     assert env.observe(cache).remember
-    kept = local._known(cache, key)
+    kept = local._known(cache.read_note("stats", key) or b"")
     assert len(kept) <= 4096
     assert env.observe(cache).remember == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff", b"[]", b"[" * 100_000, b'{"a": 1}', b'{"a": {"0": 1}}', b"{}\n{}", b'{"a": {"0"'],
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        b'{"a": 1}',
+        b'{"a": {"0": 1}}',
+        b"{}\n{}",
+        b'{"a": {"0": "x"',
+    ],
+    ids=["no UTF-8", "a list", "nested", "no digests", "no text", "two lines", "cut off"],
+)
+def test_a_damaged_memory_is_none(env: Environment, tmp_path: Path, damage: bytes) -> None:
+    from envfreeze.store import Cache
+
+    cache = Cache(tmp_path / "cache")
+    env.install("one")
+    cache.write_note("stats", local._memory_key(str(env.python)), damage)
+    assert env.observe(cache).snapshot == env.observe(None).snapshot
+
+
+def test_what_is_asked_comes_without_memfd_too(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_name: str) -> int:
+        raise OSError(38, "Function not implemented")
+
+    env.install("one")
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    assert [dist.name for dist in env.observe(None).snapshot.dists] == ["one"]
 
 
 # --- what was compiled once ----------------------------------------------------------------
