@@ -20,7 +20,7 @@ from envfreeze import workflow
 
 HOME = Path(envfreeze.__file__).parent
 FLOORS = (
-    ("errors", "probe", "progress"),
+    ("errors", "probe", "program", "progress"),
     ("model",),
     ("store", "data"),
     ("targets",),

@@ -19,12 +19,11 @@ import msgspec
 from envfreeze.errors import EnvfreezeError
 from envfreeze.model.lock import Lock, Scope, artifacts, dumps
 from envfreeze.model.snapshot import Interpreter
+from envfreeze.program import program_stamp
 from envfreeze.resolve.frozen import Frozen, still
 from envfreeze.store import Cache, Sidecar
-from envfreeze.targets.bundle import sources_digest
 
 _KIND = "frozen"
-_VERSION = 8
 _BELIEVED = 600
 """Seconds for which "no index has its wheel" is believed: what indexes themselves allow a cache
 to keep their pages for (``Cache-Control: max-age=600``)."""
@@ -63,7 +62,7 @@ class _Note(msgspec.Struct, kw_only=True):
 
 
 def _key(fingerprint: str, terms: Terms) -> str:
-    asked = f"{_VERSION} {sources_digest()} {fingerprint} {terms.offline} {terms.pack}"
+    asked = f"{program_stamp()} {fingerprint} {terms.offline} {terms.pack}"
     asked += f" {terms.sidecar.root.name} {terms.scope} {terms.library_path}"
     return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -6,17 +6,14 @@ both, so that a new version of either is worked out anew. What is damaged is no 
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-import envfreeze
 from envfreeze.model.lock import Lock
+from envfreeze.program import program_stamp
 from envfreeze.store import Cache
 
 _Kept = TypeVar("_Kept")
@@ -49,15 +46,3 @@ def remembered(
     made = make()
     cache.write_note(kind, key, msgspec.msgpack.encode(made))
     return made
-
-
-@functools.cache
-def program_stamp() -> str:
-    """Changes when this program does: the sizes and times of its modules."""
-    digest = hashlib.sha256(envfreeze.__version__.encode("ascii"))
-    for place, _, names in sorted(os.walk(Path(envfreeze.__file__).parent)):
-        for name in sorted(names):
-            if name.endswith((".py", ".toml")):
-                found = os.stat(os.path.join(place, name))  # noqa: PTH116, PTH118 - hundreds
-                digest.update(f"{place}/{name} {found.st_size} {found.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

@@ -87,20 +87,3 @@ def test_a_bad_lock_is_bad_each_time(large: bytes, cache: Cache, tmp_path: Path)
         with pytest.raises(LockError, match=r"env\.lock"):
             context.load(path, cache)
     assert not list(cache.root.rglob("*.json"))
-
-
-def test_the_stamp_is_of_this_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def stamp() -> str:
-        remembered.program_stamp.cache_clear()
-        return remembered.program_stamp()
-
-    monkeypatch.setattr(remembered.envfreeze, "__file__", str(tmp_path / "__init__.py"))
-    (tmp_path / "a.py").write_text("1")
-    before = stamp()
-    assert stamp() == before
-    (tmp_path / "notes.txt").write_text("no code")
-    assert stamp() == before
-    (tmp_path / "a.py").write_text("22")
-    assert stamp() != before
-    monkeypatch.undo()
-    remembered.program_stamp.cache_clear()
