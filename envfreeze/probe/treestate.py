@@ -13,6 +13,7 @@ from .files import STAMP, is_past
 from .trees import SKIPPED, is_environment
 
 MOST = 20000  # Files of all trees; looking at more would take longer than asking git.
+SECONDS = 10  # For git, of all repositories together.
 _CTIME = -2  # In a stamp.
 _ASIDE = frozenset(("objects", "logs", "hooks", "lfs"))
 _EXCLUDES = b"core.excludesfile\n"
@@ -33,6 +34,7 @@ class State(object):
         self._program = program
         self._environ = environ
         self._left = MOST
+        self._clock = git.Clock(SECONDS)
         self._repositories = set()
         self._feed("git", program, environ.get("HOME"))
 
@@ -112,7 +114,7 @@ class State(object):
             self._control(directory)
         if self._program is None:
             return
-        repository = git.Repository(self._program, top, (top, git_directory), git.Clock())
+        repository = git.Repository(self._program, top, (top, git_directory), self._clock)
         try:
             settings = repository.run("config", "--list", "--show-origin", "-z", ok=(0, 1))
         except git.GitError as error:

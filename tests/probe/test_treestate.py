@@ -179,3 +179,13 @@ def test_what_cannot_be_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(treestate, "MOST", 1000)
     monkeypatch.setattr(files, "SETTLED", 10**12)
     assert state(tree) is None, "files that could change again with the same stamps"
+
+
+def test_git_has_little_time_for_all_of_them(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(treestate, "SECONDS", 0)
+    assert state(tree) is None
+
+
+def test_a_git_file_of_an_enemy_may_lead_anywhere(tree: Path) -> None:
+    (tree / "pkg" / ".git").write_text("gitdir: /\n")
+    assert state(tree) is None, "more files than are looked at"
