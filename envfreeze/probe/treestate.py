@@ -77,7 +77,7 @@ class State(object):
                     repositories.append(place)
                 elif name in SKIPPED or name.endswith(".pyc"):
                     continue
-                elif entry.is_dir(follow_symlinks=False):
+                elif _is_directory(entry):
                     pending.append(place + "/" + name)
                 else:
                     self._file(place + "/" + name)
@@ -130,7 +130,7 @@ class State(object):
             place = pending.pop()
             for name, entry in sorted(self._entries(place).items()):
                 path = place + "/" + name
-                if not entry.is_dir(follow_symlinks=False):
+                if not _is_directory(entry):
                     self._file(path)
                 elif name not in _ASIDE or "/refs/" in path:
                     pending.append(path)
@@ -155,6 +155,13 @@ class State(object):
 
     def _feed(self, *words):
         self.digest.update(repr(words).encode("utf-8", "surrogateescape"))
+
+
+def _is_directory(entry):
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # Some file systems have to be asked.
+        return False
 
 
 def of(roots, program, environ):
