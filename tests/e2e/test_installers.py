@@ -175,6 +175,7 @@ def test_pipx(tools: Callable[[str], Path], tmp_path: Path, whole_way: WholeWay)
     installers.run(
         tools("pipx"), "install", "--quiet", "jmespath==1.0.1",
         PIPX_HOME=str(home),
+        PIPX_DEFAULT_BACKEND="pip",  # With uv at hand there is no shared pip.
         PIPX_BIN_DIR=str(home / "bin"),
         PIPX_MAN_DIR=str(home / "man"),
         XDG_CACHE_HOME=str(tmp_path / "cache"),
