@@ -45,8 +45,7 @@ class Prefix:
     def look(
         self, dists: list[dict[str, Any]] | None = None, known: dict[str, Any] | None = None
     ) -> CondaPrefix:
-        self.machine.findings.clear()
-        self.machine.known = known or {}
+        self.machine = Machine(environ=self.machine.environ, known=known)
         hasher = Hasher(frozenset())
         found = conda.Prefix(self.machine, str(self.path), hasher)
         found.start()
