@@ -63,18 +63,17 @@ if R.pop("more", False):
 if len(sys.argv) > 1:
     R.update(unpack("".join(sys.argv[1:])))
 T = R.pop("modules", {{}})
+B = R.pop("first", None) or S["modules"]
 K = [sys.version, base64.b64encode(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER).decode()]
-C, N = {{}}, {{}}
 H = R.pop("code", None)
-if H and H["for"] == K:
-    try:
-        C = marshal.loads(base64.b64decode(H["data"]))
-    except Exception:
-        C = {{}}
+C, N = H["data"] if H and H["for"] == K and isinstance(H["data"], dict) else {{}}, {{}}
 def code(name, text):
-    made = C.get(name)
-    if made is None:
-        made = N[name] = compile(text, "<envfreeze probe%s>" % name, "exec")
+    if name in C:
+        try:
+            return marshal.loads(base64.b64decode(C[name]))
+        except Exception:
+            pass
+    made = N[name] = compile(text, "<envfreeze probe%s>" % name, "exec")
     return made
 class Text(object):
     def __init__(self, name, text):
@@ -108,11 +107,11 @@ def load(name, text):
     exec(code(name, text), module.__dict__)
     if name:
         setattr(sys.modules["envfreeze_probe"], name[1:], module)
-for name, text in S["modules"]:
+for name, text in B:
     load(name, text)
 def compiled():
-    data = base64.b64encode(marshal.dumps(dict(C, **N))).decode("ascii")
-    return {{"code": {{"for": K, "data": data}}}} if N else None
+    made = dict((n, base64.b64encode(marshal.dumps(N[n])).decode("ascii")) for n in N)
+    return {{"code": {{"for": K, "data": dict(C, **made)}}}} if N else None
 sys.modules["envfreeze_probe.main"].run(R, P, compiled)
 """
 
@@ -195,7 +194,8 @@ def _packed(value: object) -> str:
 @functools.cache
 def sources_digest() -> str:
     """Changes when the text of any module does: then what was compiled of it is of no use."""
-    texts = [[name, _text(name)] for name in (*MODULES, *LATER, *HOST)]
+    texts = [["program", _PROGRAM]]
+    texts += [[name, _text(name)] for name in (*MODULES, *LATER, *HOST)]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -203,6 +203,13 @@ def sources_digest() -> str:
 def host_modules() -> dict[str, str]:
     """What a request needs under ``modules`` when it has ``host``."""
     return {name: _text(name) for name in HOST}
+
+
+def request_modules(*, host: bool) -> dict[str, object]:
+    """All of the probe as request keys, for a question that has ``more``: packing it into a command
+    line takes longer than most looks at an environment that has not changed."""
+    later = {name: _text(name) for name in LATER}
+    return {"first": _modules(), "modules": {**later, **(host_modules() if host else {})}}
 
 
 class Question:
@@ -220,7 +227,8 @@ class Question:
         :param request: what the probe is asked, beside the marker.
         :param host: the request asks for the machine below: that is a second answer.
         :param more: the program reads further request keys, as JSON in one line, from its standard
-            input; what follows that line is the memory of earlier runs, which few have to read.
+            input, :func:`request_modules` among them; what follows that line is the memory of
+            earlier runs, which few have to read.
         :param words: further request keys that travel in words behind the program: where there is
             no standard input.
         """
@@ -233,8 +241,14 @@ class Question:
             marker=self.marker,
             oldest=OLDEST,
             hello=HELLO,
-            payload=_packed({"modules": _modules(), "later": LATER, "request": asked}),
-            later=_later(),
+            payload=_packed(
+                {
+                    "modules": [] if more else _modules(),
+                    "later": [] if more else LATER,
+                    "request": asked,
+                }
+            ),
+            later="" if more else _later(),
         )
 
     def argv(self, python: str) -> list[str]:

@@ -28,7 +28,7 @@ from envfreeze.targets.bundle import (
     Last,
     Observation,
     Question,
-    host_modules,
+    request_modules,
     sources_digest,
 )
 from envfreeze.targets.naming import PID
@@ -234,8 +234,9 @@ def observe(
     known = (cache.read_note("stats", key) if cache is not None and not rehash else None) or b""
     last = _last(cache, target.python) if cache is not None and not rehash else None
     told: dict[str, object] = {"last": last}
+    told |= request_modules(host=host)
     if host:
-        told |= {"host": True, "modules": host_modules()}
+        told["host"] = True
     code = _code(cache, key)
     ahead = _Ahead(cache, str(last["fingerprint"]), target.python) if cache and last else None
 

@@ -321,6 +321,10 @@ def compiled(env: Environment, tmp_path: Path) -> Cache:
     return cache
 
 
+def damaged(data: dict[str, str]) -> dict[str, object]:
+    return {name: ["bm8gY29kZQ==", "?", 5][place % 3] for place, name in enumerate(data)}
+
+
 def test_the_probe_is_compiled_once(env: Environment, compiled: Cache) -> None:
     before = note_of(compiled).read_bytes()
     assert env.observe(compiled).code is None
@@ -332,10 +336,11 @@ def test_the_probe_is_compiled_once(env: Environment, compiled: Cache) -> None:
     [
         lambda note: {**note, "code": {**note["code"], "for": ["3.4", "AAAA"]}},
         lambda note: {**note, "code": {**note["code"], "data": "bm8gY29kZQ=="}},
+        lambda note: {**note, "code": {**note["code"], "data": damaged(note["code"]["data"])}},
         lambda note: {**note, "sources": "0" * 64},
         lambda note: {"code": []},
     ],
-    ids=["of another interpreter", "damaged", "of another version of envfreeze", "no note"],
+    ids=["of another interpreter", "none", "damaged", "of another version of envfreeze", "no note"],
 )
 def test_what_was_compiled_for_something_else_is_made_anew(
     env: Environment, compiled: Cache, change: Any
