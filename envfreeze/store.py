@@ -19,10 +19,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from envfreeze.errors import ArtifactError, CacheError, DamagedEntryError, DiskError
-from envfreeze.model.lock import Artifact, Lock, artifacts
+from envfreeze.model.artifact import Artifact
+
+if TYPE_CHECKING:
+    from envfreeze.model.lock import Lock
 
 CHUNK = 1 << 20
 
@@ -505,6 +508,8 @@ class Sidecar:
 
         Only what is called like a digest; the directory may be somebody's own ``NAME.d``.
         """
+        from envfreeze.model.lock import artifacts  # Who has a lock has loaded it already.
+
         wanted = {artifact.sha256 for artifact in artifacts(lock) if artifact.path}
         if not self.root.is_dir():
             return

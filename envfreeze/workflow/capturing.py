@@ -16,9 +16,7 @@ from envfreeze.errors import (
     NotHermeticError,
     UsageError,
 )
-from envfreeze.model import lock as locks
 from envfreeze.model import scope as scopes
-from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Snapshot
 from envfreeze.store import Sidecar, Stamps, disk_errors, write_atomic
 from envfreeze.targets import local
@@ -26,6 +24,7 @@ from envfreeze.targets.inside import DOCKER, IMAGE, is_inside
 from envfreeze.workflow.context import Context, index, settings, without_cache
 
 if TYPE_CHECKING:
+    from envfreeze.model.lock import Lock
     from envfreeze.resolve.based import BaseFiles
     from envfreeze.resolve.frozen import Frozen
     from envfreeze.resolve.memory import Terms
@@ -296,6 +295,8 @@ def _check_output(output: Path, options: CaptureOptions) -> None:
 
 
 def _write(frozen: Frozen, sidecar: Sidecar, context: Context, *, rehash: bool) -> int:
+    from envfreeze.model import lock as locks
+
     output, lock = sidecar.lock_path, frozen.lock
     if output == STDOUT:
         return 0  # The caller prints it.
@@ -334,6 +335,8 @@ def _is_same(path: Path, data: bytes) -> bool:
 def _check_standard(text: str) -> None:
     """A lock that is not valid PEP 751 is a bug, and is not written."""
     from packaging.pylock import Pylock, PylockValidationError
+
+    from envfreeze.model import lock as locks
 
     try:
         Pylock.from_dict(locks.parse(text)).validate()

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from envfreeze.errors import CacheError, LockError
-from envfreeze.model import lock as locks
-from envfreeze.model.identity import check_identity
-from envfreeze.model.lock import Lock
 from envfreeze.model.snapshot import Interpreter
 from envfreeze.progress import Progress
 from envfreeze.store import Cache
 
 if TYPE_CHECKING:
+    from envfreeze.model.lock import Lock
     from envfreeze.resolve.index import Index
     from envfreeze.resolve.pipconf import IndexSettings
     from envfreeze.resolve.rootfs import Root
@@ -70,6 +68,10 @@ def loaded(data: bytes, source: str, cache: Cache | None = None) -> Lock:
 
 
 def _read(data: bytes, source: str) -> Lock:
+    # A capture starts its probe before it has to do with a lock.
+    from envfreeze.model import lock as locks
+    from envfreeze.model.identity import check_identity
+
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

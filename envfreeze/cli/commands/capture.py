@@ -72,8 +72,6 @@ def capture(
     import time
 
     from envfreeze import workflow
-    from envfreeze.cli import summary
-    from envfreeze.model.lock import dumps
 
     started = time.monotonic()
     options = workflow.CaptureOptions(
@@ -88,6 +86,9 @@ def capture(
     )
     context = context_for(quiet)
     captured = workflow.capture(target, output, options, context)
+    from envfreeze.cli import summary  # Only now: the probe was to be started first.
+    from envfreeze.model.lock import dumps
+
     if json:
         typer.echo(summary.capture_json(captured, output), nl=False)
     elif output == workflow.STDOUT:
