@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from envfreeze import workflow
+from envfreeze.model.lock import artifacts
 from envfreeze.resolve import interpreter
-from envfreeze.store import Cache, artifacts
+from envfreeze.store import Cache
 from tests.support.environments import Environment, plain_environ
 
 Capture = Callable[[Path], workflow.Captured]
