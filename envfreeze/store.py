@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 from envfreeze.errors import ArtifactError, CacheError, DamagedEntryError, DiskError
 from envfreeze.model.artifact import Artifact
@@ -114,9 +114,9 @@ def hash_file(path: Path | str) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def md5_file(path: Path) -> str:
-    """The md5 of a file: an identity in older formats, never a proof."""
-    digest = hashlib.md5(usedforsecurity=False)
+def old_digest(path: Path, algorithm: Literal["md5", "sha1"]) -> str:
+    """The digest of a file that is an identity in older formats, never a proof."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)

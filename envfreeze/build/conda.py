@@ -36,7 +36,7 @@ from envfreeze.progress import Progress
 from envfreeze.resolve import interpreter
 from envfreeze.resolve.condapack import LOOSE
 from envfreeze.resolve.rootfs import Root
-from envfreeze.store import disk_errors, hash_file, md5_file, write_atomic
+from envfreeze.store import disk_errors, hash_file, old_digest, write_atomic
 
 if TYPE_CHECKING:
     import rattler
@@ -298,7 +298,8 @@ def _install_by(
     # micromamba makes no environment where something is.
     (plan.into / venv.MARK).unlink()
     plan.into.rmdir()
-    offered = [(offer.url, md5_file(plan.artifacts[offer.artifact.sha256])) for offer in offers]
+    packed = plan.artifacts
+    offered = [(each.url, old_digest(packed[each.artifact.sha256], "md5")) for each in offers]
     order = condaprogram.Order(offered=offered, into=plan.into, cache=cache, scripts=plan.scripts)
     condaprogram.link(program, order)
     (plan.into / venv.MARK).touch()

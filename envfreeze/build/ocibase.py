@@ -20,6 +20,7 @@ from typing import IO, cast
 import msgspec
 
 from envfreeze.build import sinks
+from envfreeze.build.streams import Hashed
 from envfreeze.build.tree import EPOCH
 from envfreeze.errors import ArtifactError, LockError, UsageError
 from envfreeze.model import moved
@@ -206,26 +207,13 @@ def _remembered(diff_ids: Sequence[str], cache: Cache) -> BaseTree | None:
     return None
 
 
-class _Hashing:
-    """A stream, and the digest of all that was read of it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.digest = hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.digest.update(data)
-        return data
-
-
 def _lay(tree: BaseTree, blob: Blob, diff_id: str) -> None:
     """Lay one more layer over *tree*."""
     what = f"the base image's layer {blob.descriptor.digest}"
     try:
         with blob.open() as packed:
             stream = plain(packed, blob.descriptor.media_type)
-            hashing = _Hashing(stream)
+            hashing = Hashed(stream)
             above = _Above(tree)
             for member, content in tars.members(cast("IO[bytes]", hashing)):
                 above.add(member, content)
@@ -233,7 +221,7 @@ def _lay(tree: BaseTree, blob: Blob, diff_id: str) -> None:
                 pass
     except (OSError, *tars.DAMAGE) as error:
         raise ArtifactError(f"{what} cannot be read: {error}") from error
-    if f"sha256:{hashing.digest.hexdigest()}" != diff_id:
+    if f"sha256:{hashing.sha256}" != diff_id:
         raise ArtifactError(f"{what} does not unpack to what its configuration names")
 
 

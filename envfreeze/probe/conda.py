@@ -343,7 +343,7 @@ class Prefix(object):
         """Of two packages with one path, that one has it whose content lies there."""
         for inner, claims in self._contested.items():
             for record, path in claims:
-                if _expected(path) is not None and self._digests.get(inner) == _expected(path):
+                if self._has_content(inner, path):
                     self.owners[inner], self.entries[inner] = record, path
 
     def _of_pip(self, found):
@@ -368,10 +368,12 @@ class Prefix(object):
         return theirs
 
     def _is_installed(self, inner):
-        return any(
-            _expected(path) is not None and self._digests.get(inner) == _expected(path)
-            for _record, path in self._claims(inner)
-        )
+        return any(self._has_content(inner, path) for _record, path in self._claims(inner))
+
+    def _has_content(self, inner, path):
+        """Whether what lies there is known to be what the record of *path* has."""
+        expected = _expected(path)
+        return expected is not None and self._digests.get(inner) == expected
 
     def _judge(self, record, path, st, theirs):
         """Find the word for a file's content, and what is odd about it."""

@@ -22,7 +22,7 @@ from envfreeze.progress import Progress
 from envfreeze.resolve import condapack
 from envfreeze.resolve.http import Http, local_path
 from envfreeze.resolve.rootfs import Root
-from envfreeze.store import Cache, Sidecar, hash_file, kept, md5_file
+from envfreeze.store import Cache, Sidecar, hash_file, kept, old_digest
 
 WORKERS = 16
 _NOTE = "conda-url"
@@ -162,7 +162,7 @@ class _Locker:
         except EnvfreezeError as error:
             return _Known(reason=f"its URL does not answer: {printable(str(error))}")
         path = cache.find(blob.sha256)
-        if path is None or md5_file(path) != record.md5:
+        if path is None or old_digest(path, "md5") != record.md5:
             return _Known(reason="its URL has other bytes than its record says (md5)")
         artifact = Artifact(
             name=_fn(record), url=url, size=blob.size, hashes={"sha256": blob.sha256}

@@ -23,7 +23,7 @@ import msgspec
 from envfreeze.errors import ArtifactError
 from envfreeze.resolve.aptlists import Offer
 from envfreeze.resolve.dpkg import Installed
-from envfreeze.store import CHUNK, Cache, hash_file
+from envfreeze.store import Cache, hash_file, old_digest
 
 _NOTE = "deb-snapshot"
 _ANSWER = 4 << 20
@@ -115,7 +115,7 @@ class Snapshots:
         with self._cache.writing() as blob:
             http.download(place.url, blob, place.size)
         path = self._cache.find(blob.sha256, place.size)
-        return blob.sha256 if path is not None and _sha1(path) == place.sha1 else None
+        return blob.sha256 if path is not None and old_digest(path, "sha1") == place.sha1 else None
 
 
 class _Bounded:
@@ -137,17 +137,13 @@ class _Bounded:
 
 def _seen(place: _Place, local: Path | None) -> str | None:
     """The sha256 of *local* if it is that very file."""
-    if local is None or local.stat().st_size != place.size or _sha1(local) != place.sha1:
+    if (
+        local is None
+        or local.stat().st_size != place.size
+        or old_digest(local, "sha1") != place.sha1
+    ):
         return None
     return hash_file(local)[0]
-
-
-def _sha1(path: Path) -> str:
-    digest = hashlib.sha1(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def parse(answer: bytes, base: str, arch: str) -> Iterator[_Place]:

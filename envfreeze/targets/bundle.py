@@ -172,6 +172,7 @@ HOST = (
 program: a command line's word has at most 128 KiB on Linux."""
 
 
+@functools.cache
 def _text(name: str) -> str:
     place = resources.files("envfreeze.probe") / f"{name[1:] or '__init__'}.py"
     return place.read_text("utf-8")
@@ -333,16 +334,12 @@ class Observation:
         """The fingerprint of the earlier answer that still holds; then there is no snapshot."""
         self.remember = head.remember
         self.fingerprint = head.fingerprint
+        self.last: Last | None = None
+        """What to tell the next probe, where this answer can be recognised again."""
+        if head.fingerprint is not None:
+            self.last = Last(head.fingerprint, head.outside, head.trees)
         if self.same is None and head.schema != SCHEMA:
             raise TargetError(f"{place} answered in schema {head.schema}, not {SCHEMA}")
-
-    @property
-    def last(self) -> Last | None:
-        """What to tell the next probe, where this answer can be recognised again."""
-        if self.fingerprint is None:
-            return None
-        head = msgspec.json.decode(self.document, type=_Head)
-        return Last(self.fingerprint, head.outside, head.trees)
 
     @property
     def below_digest(self) -> str:

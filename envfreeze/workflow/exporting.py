@@ -9,7 +9,7 @@ from pathlib import Path
 from envfreeze.errors import NotHermeticError, UsageError
 from envfreeze.model.lock import Lock
 from envfreeze.model.words import plural
-from envfreeze.store import disk_errors, md5_file, open_artifact, write_atomic
+from envfreeze.store import disk_errors, old_digest, open_artifact, write_atomic
 from envfreeze.workflow.basing import ImageOptions
 from envfreeze.workflow.building import check_complete, check_without_conda
 from envfreeze.workflow.context import Context, load
@@ -129,7 +129,7 @@ def _md5s(lock: Lock, lock_path: Path) -> dict[str, str]:
     found = {}
     for artifact in [package.artifact for package in (layer.packages if layer else [])]:
         if artifact is not None and artifact.path is not None:
-            found[artifact.sha256] = md5_file(open_artifact(lock_path, artifact))
+            found[artifact.sha256] = old_digest(open_artifact(lock_path, artifact), "md5")
     return found
 
 
