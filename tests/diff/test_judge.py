@@ -232,6 +232,13 @@ def test_a_real_pair_is_judged_as_its_sources_say(
             "documentation-files",
         ),
         (Change(layer="packages", kind="content", name="x"), M, "edited"),
+        # What a tool does as it was released says nothing of one that was edited.
+        (Change(layer="packages", kind="content", name="ipython"), M, "edited"),
+        (
+            Change(layer="packages", kind="content", name="pip", files=["site/pip/a.py"]),
+            M,
+            "edited",
+        ),
         (
             Change(layer="packages", kind="added", name="numexpr", after="2.14.2"),
             M,
